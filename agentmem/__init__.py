@@ -1,0 +1,1 @@
+"""agentmem: an embedded vector memory store with attention rerank."""

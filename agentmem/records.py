@@ -1,0 +1,160 @@
+"""The nouns that every part of agentmem speaks in: frozen dataclasses, no behaviour beyond convenience."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+Metric = Literal["cosine", "ip", "l2"]
+METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One memory.
+
+    Attributes:
+        id: the caller's or a generated id, unique in the store.
+        text: the text, or None for a record that is a vector only.
+        metadata: a JSON object.
+        namespace: path-like, "" by default.
+        thread: the conversation or document that the record is part of, or None.
+        position: its place in the thread (any number; order counts), or None.
+        session: the sitting within the thread, or None.
+        speaker: who said it, or None.
+        created_at: epoch seconds, UTC.
+        updated_at: epoch seconds, UTC.
+        expires_at: epoch seconds, UTC, or None for never.
+        importance: in [0, 1], 0.5 by default.
+        label: the number of this version in the index; every update gives a new one.
+    """
+
+    id: str
+    text: str | None
+    metadata: dict[str, Any]
+    namespace: str
+    thread: str | None
+    position: float | None
+    session: str | None
+    speaker: str | None
+    created_at: float
+    updated_at: float
+    expires_at: float | None
+    importance: float
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record about to be written, validated at the boundary; the store fills what is missing.
+
+    Attributes:
+        vector: float32 array of shape (dim,) as given by the caller or the embedder, or None (found lexically only).
+        tokens: token ids of the embedder's tokenizer (uint16 or uint32 bytes), for late interaction.
+        terms: uint32 ids of the text's stems, for the lexical index.
+        links: (kind, target id) pairs.
+    """
+
+    id: str
+    text: str | None
+    vector: Float32 | None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    namespace: str = ""
+    thread: str | None = None
+    position: float | None = None
+    session: str | None = None
+    speaker: str | None = None
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    expires_at: float | None = None
+    importance: float = 0.5
+    links: Sequence[tuple[str, str]] = ()
+    tokens: bytes = b""
+    terms: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One committed change: ``op`` is "put" or "delete"; ``seq`` grows by one with every change of the store."""
+
+    seq: int
+    op: Literal["put", "delete"]
+    id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a hit is where it is.
+
+    Attributes:
+        heads: each head's part of the score; they add up to the score.
+        sources: the candidate sources that found it ("dense", "lexical", "neighbours", "links").
+        mechanism: what ranked it.
+        reason: why that mechanism was chosen.
+    """
+
+    heads: Mapping[str, float]
+    sources: tuple[str, ...]
+    mechanism: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result.  ``score`` is higher-is-better; ``rank`` counts from 1."""
+
+    record: Record
+    score: float
+    rank: int
+    explanation: Explanation | None = None
+
+    @property
+    def id(self) -> str:
+        """The record's id."""
+        return self.record.id
+
+    @property
+    def text(self) -> str | None:
+        """The record's text."""
+        return self.record.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One search, validated.
+
+    Attributes:
+        text: the query's text, or None for a vector-only search.
+        embedding: float32 array of shape (dim,), C-contiguous, or None.
+        k: how many hits at most.
+        offset: how many of the best hits to leave out.
+        namespace: exact; a trailing "/" means the whole branch; None everything.
+        filter: the filter language over metadata and the record's own fields, or None.
+        mechanism: "auto" or the name of a mechanism.
+        ef: breadth of the graph search, or None for the default.
+        exact: scan every live vector rather than walk the graph.
+        min_score: leave out hits that score less.
+        explain: give each hit an explanation.
+        now: epoch seconds; records that expired by then are not found.
+    """
+
+    text: str | None = None
+    embedding: Float32 | None = None
+    k: int = 10
+    offset: int = 0
+    namespace: str | None = None
+    filter: Mapping[str, Any] | None = None
+    mechanism: str = "auto"
+    ef: int | None = None
+    exact: bool = False
+    min_score: float | None = None
+    explain: bool = False
+    now: float = 0.0
