@@ -1,0 +1,61 @@
+"""A result cache that is never stale: an entry counts only at the seq at which it was made, and until it expires."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[T]):
+    value: T
+    seq: int
+    until: float
+
+
+class ResultCache(Generic[T]):
+    """Least-recently-used results.
+
+    Args:
+        size: how many results are kept; 0 switches the cache off.
+        ttl: seconds for which a result is kept at most.
+    """
+
+    def __init__(self, size: int, ttl: float) -> None:
+        self.size = size
+        self.ttl = ttl
+        self.hits = 0
+        self.misses = 0
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Hashable, _Entry[T]] = OrderedDict()
+
+    def get(self, key: Hashable, seq: int, now: float) -> T | None:
+        """Return the result made under this key at this very seq, if it has not expired by ``now``."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or entry.seq != seq or now >= entry.until:
+                self._entries.pop(key, None)
+                self.misses += 1
+                return None
+            self._entries.move_to_end(key)
+            self.hits += 1
+            return entry.value
+
+    def put(self, key: Hashable, value: T, seq: int, now: float, next_expiry: float | None) -> None:
+        """Keep a result until its ttl, or until the next record of the store expires, whichever comes first."""
+        until = now + self.ttl if next_expiry is None else min(now + self.ttl, next_expiry)
+        with self._lock:
+            self._entries[key] = _Entry(value, seq, until)
+            self._entries.move_to_end(key)
+            while len(self._entries) > self.size:
+                self._entries.popitem(last=False)
+
+    def summary(self) -> dict[str, int]:
+        """Return {size, entries, hits, misses}."""
+        with self._lock:
+            return {"size": self.size, "entries": len(self._entries), "hits": self.hits, "misses": self.misses}

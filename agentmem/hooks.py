@@ -1,0 +1,198 @@
+"""Hooks: functions that see a search on its way, and may change it, at three points.
+
+=================  =====================================================================================
+pre-retrieval      before candidates are fetched: measure or rewrite the query, set breadth and ``ef``
+intelligence       after candidates are there: choose the mechanism (``ctx.attention_config``), say why
+post-retrieval     after ranking: reorder or drop ``ctx.hits``
+=================  =====================================================================================
+
+A hook takes the ``SearchContext`` and returns it (or None for "the same one").  It may be a function or a coroutine
+function.  The default hooks run first, the others in the order in which they were registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
+
+from agentmem.errors import HookFailed, InvalidInput
+from agentmem.records import Float32, Hit, Query
+from agentmem.rerank.query import QueryProfile, analyze_query_complexity, detect_task_type
+
+log = logging.getLogger("agentmem.hooks")
+
+Point = Literal["pre-retrieval", "intelligence", "post-retrieval"]
+POINTS: tuple[Point, ...] = ("pre-retrieval", "intelligence", "post-retrieval")
+
+
+@dataclass(slots=True)
+class AttentionConfig:
+    """What ranks the candidates: a mechanism, its parameters, and factors for heads that are to count differently."""
+
+    mechanism: str
+    heads: dict[str, float] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class SearchContext:
+    """One search on its way; hooks read and write it.
+
+    Attributes:
+        query: what was asked, validated; frozen.
+        text: the text searched for; a pre-retrieval hook may rewrite it.
+        embedding: the query vector given by the caller, or by a pre-retrieval hook; None has the text embedded.
+        candidates: how many candidates each source is asked for.
+        ef: breadth of the graph search; None for the index's default.
+        profile: what the default pre-retrieval hook measured, None for a search by vector alone.
+        task_type: "memory-retrieval", "code-analysis", "long-context", "swarm-coordination" or "default".
+        attention_config: what will rank the candidates.
+        recommended_attention: the mechanism that the intelligence hooks chose.
+        reason: why.
+        hits: the ranked hits, before the offset and k are applied; there for post-retrieval hooks only.
+    """
+
+    query: Query
+    text: str | None
+    embedding: Float32 | None
+    candidates: int
+    ef: int | None
+    profile: QueryProfile | None = None
+    task_type: str = "default"
+    attention_config: AttentionConfig = field(default_factory=lambda: AttentionConfig("auto"))
+    recommended_attention: str | None = None
+    reason: str = ""
+    hits: list[Hit] = field(default_factory=list)
+
+
+Hook = Callable[[SearchContext], "SearchContext | Awaitable[SearchContext | None] | None"]
+H = TypeVar("H", bound=Hook)
+
+
+def profile_query(ctx: SearchContext) -> SearchContext:
+    """Measure the query's text; the default pre-retrieval hook."""
+    if ctx.text is not None:
+        ctx.profile = analyze_query_complexity(ctx.text)
+        ctx.task_type = detect_task_type(ctx.text)
+    ctx.attention_config.mechanism = ctx.query.mechanism
+    return ctx
+
+
+def choose_mechanism(ctx: SearchContext) -> SearchContext:
+    """Turn "auto" into the mechanism that is best on average for what is there; the default intelligence hook.
+
+    Attention over dense candidates alone lowers quality, so a search by vector alone keeps the dense order; with a
+    text, the heads over memory structure rank.
+    """
+    if ctx.attention_config.mechanism != "auto":
+        ctx.reason = "asked for"
+    elif ctx.text is None:
+        ctx.attention_config.mechanism = "dense"
+        ctx.reason = "a vector alone gives the heads nothing to weigh"
+    else:
+        ctx.attention_config.mechanism = "memory-heads"
+        ctx.reason = f"{ctx.task_type} query with text"
+    ctx.recommended_attention = ctx.attention_config.mechanism
+    return ctx
+
+
+class HookRegistry:
+    """The hooks of one store.
+
+    Args:
+        errors: "report" logs a hook that raises and goes on without it, "raise" raises HookFailed.
+    """
+
+    def __init__(self, errors: Literal["report", "raise"] = "report") -> None:
+        if errors not in ("report", "raise"):
+            raise InvalidInput(f"hook_errors must be 'report' or 'raise', got {errors!r}")
+        self.errors = errors
+        self._hooks: dict[Point, tuple[Hook, ...]] = {
+            "pre-retrieval": (profile_query,),
+            "intelligence": (choose_mechanism,),
+            "post-retrieval": (),
+        }
+
+    def register(self, point: str, hook: H) -> H:
+        """Add a hook behind those that are there, and return it.
+
+        Raises:
+            InvalidInput: no such point, or not callable.
+        """
+        known = self._point(point)
+        if not callable(hook):
+            raise InvalidInput(f"a hook must be callable, got {type(hook).__name__}")
+        self._hooks[known] = (*self._hooks[known], hook)
+        return hook
+
+    def on(self, point: str) -> Callable[[H], H]:
+        """Decorate a function to register it: ``@store.hooks.on("post-retrieval")``."""
+        known = self._point(point)
+        return lambda hook: self.register(known, hook)
+
+    def unregister(self, point: str, hook: Hook) -> None:
+        """Take a hook away, a default one too.
+
+        Raises:
+            InvalidInput: it is not registered there.
+        """
+        known = self._point(point)
+        if hook not in self._hooks[known]:
+            raise InvalidInput(f"{getattr(hook, '__name__', hook)!r} is not registered at {point}")
+        self._hooks[known] = tuple(other for other in self._hooks[known] if other is not hook)
+
+    def registered(self, point: str) -> tuple[Hook, ...]:
+        """Return the hooks of a point in the order in which they run."""
+        return self._hooks[self._point(point)]
+
+    def run(self, point: Point, ctx: SearchContext) -> SearchContext:
+        """Send a context through the hooks of a point.
+
+        Raises:
+            HookFailed: a hook raised, or returned something else than a context, and ``errors`` is "raise".
+        """
+        for hook in self._hooks[point]:
+            try:
+                ctx = _call(hook, ctx)
+            except Exception as error:
+                name = getattr(hook, "__qualname__", repr(hook))
+                if self.errors == "raise":
+                    raise HookFailed(f"{point} hook {name} raised {type(error).__name__}: {error}") from error
+                log.exception("%s hook %s raised and was skipped", point, name)
+        return ctx
+
+    @staticmethod
+    def _point(point: str) -> Point:
+        if point not in POINTS:
+            raise InvalidInput(f"no hook point {point!r}; there are {', '.join(POINTS)}")
+        return cast(Point, point)
+
+
+def _call(hook: Hook, ctx: SearchContext) -> SearchContext:
+    result = hook(ctx)
+    if inspect.isawaitable(result):
+        result = _wait(result)
+    if result is None:
+        return ctx
+    if not isinstance(result, SearchContext):
+        raise TypeError(f"a hook returns the SearchContext or None, got {type(result).__name__}")
+    return result
+
+
+def _wait(awaitable: Awaitable[SearchContext | None]) -> SearchContext | None:
+    """Run a coroutine to its end, in a thread of its own where this one has a running event loop."""
+
+    async def run() -> SearchContext | None:
+        return await awaitable
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, run()).result()

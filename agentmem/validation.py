@@ -1,0 +1,228 @@
+"""The boundary: every argument of the public face is checked here, once, and becomes what the rooms below trust."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+
+from agentmem.errors import InvalidInput, InvalidVector
+from agentmem.records import METRICS, Float32, Metric
+
+Timestamp = float | int | datetime | str
+"""Epoch seconds (UTC), a datetime, or an ISO 8601 string; without an offset it is taken as UTC."""
+
+MAX_K = 100_000
+
+
+def check_metric(metric: str) -> Metric:
+    """Return the metric, or raise InvalidInput naming those that exist."""
+    for known in METRICS:
+        if metric == known:
+            return known
+    raise InvalidInput(f"metric {metric!r} is unknown; expected one of {', '.join(METRICS)}")
+
+
+def check_string(value: object, name: str) -> str:
+    """Return a string that SQLite can hold as UTF-8.
+
+    Raises:
+        InvalidInput: not a string, or one with lone surrogates.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must be a string, got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{name} holds a lone surrogate at character {error.start}, which is not valid Unicode; "
+            "repair it first, e.g. text.encode('utf-8', 'replace').decode()"
+        ) from None
+    return value
+
+
+def check_id(value: object) -> str:
+    """Return a record id: a string that is not empty."""
+    text = check_string(value, "id")
+    if not text:
+        raise InvalidInput("id is empty; give a non-empty string, or None to have one generated")
+    return text
+
+
+def optional_string(value: object, name: str) -> str | None:
+    """Return None or a valid string; numbers are taken as their decimal text, since sessions are often counted."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return check_string(value, name)
+
+
+def check_text(value: object, *, has_embedding: bool) -> str | None:
+    """Return the text of a record; it may be empty or None only where an embedding is given."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        if not has_embedding:
+            raise InvalidInput("text is empty and no embedding is given; give at least one of the two")
+        return None if value is None else check_string(value, "text")
+    return check_string(value, "text")
+
+
+def check_metadata(value: object) -> Mapping[str, Any]:
+    """Return the metadata, a mapping that JSON can hold exactly (no NaN, string keys).
+
+    Raises:
+        InvalidInput: not a mapping, or not JSON.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"metadata must be a JSON object (a dict), got {type(value).__name__}")
+    if not value:
+        return {}
+    _check_keys(value)
+    try:
+        encoded = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        encoded.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"metadata is not JSON: {error}") from None
+    return value
+
+
+def _check_keys(value: object, depth: int = 0) -> None:
+    if depth > 100:
+        raise InvalidInput("metadata is nested deeper than 100 levels; flatten it")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidInput(f"metadata keys must be strings, got {key!r} ({type(key).__name__})")
+            if isinstance(item, (Mapping, list, tuple)):
+                _check_keys(item, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            if isinstance(item, (Mapping, list, tuple)):
+                _check_keys(item, depth + 1)
+
+
+def check_number(value: object, name: str, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return a finite number within [low, high] as a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise InvalidInput(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise InvalidInput(f"{name} is too large for a float: {value!r}") from None
+    if not math.isfinite(number) or not low <= number <= high:
+        raise InvalidInput(f"{name} must be a finite number from {low:g} to {high:g}, got {value!r}")
+    return number
+
+
+def check_count(value: object, name: str, *, low: int, high: int = MAX_K) -> int:
+    """Return an integer within [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise InvalidInput(f"{name} must be an integer from {low} to {high}, got {value!r}")
+    return int(value)
+
+
+def check_timestamp(value: object, name: str) -> float:
+    """Return a point of time (see ``Timestamp``) as epoch seconds, UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            raise InvalidInput(f"{name} is not an ISO 8601 time: {value!r}; e.g. '2026-05-08T13:56:00'") from None
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
+    return check_number(value, name)
+
+
+def check_vector(value: object, dimension: int, metric: Metric, name: str = "embedding") -> Float32:
+    """Return one vector as a C-contiguous float32 array of shape (dimension,).
+
+    Raises:
+        InvalidVector: wrong dimension, NaN, infinity, a magnitude that float32 cannot hold, or zero under cosine.
+    """
+    if type(value) is np.ndarray and value.dtype == np.float32 and value.shape == (dimension,):
+        vector = np.ascontiguousarray(value)
+    else:
+        vector = check_matrix([value], dimension, metric, name)[0]
+    square = float(np.dot(vector, vector))
+    if not 1e-30 < square < math.inf:
+        _explain_vectors(vector[None], metric, name)
+    return vector
+
+
+def check_matrix(value: object, dimension: int, metric: Metric, name: str = "embeddings") -> Float32:
+    """Return vectors as a C-contiguous float32 array of shape (n, dimension); errors as ``check_vector``."""
+    try:
+        with np.errstate(over="ignore"):
+            matrix = np.ascontiguousarray(value, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidVector(f"{name} is not an array of numbers of one length: {error}") from None
+    if matrix.ndim != 2 or matrix.shape[1] != dimension:
+        came = matrix.shape[1:] if len(matrix) else matrix.shape
+        raise InvalidVector(f"{name}: expected vectors of dimension {dimension}, got shape {came}")
+    squares = np.einsum("ij,ij->i", matrix, matrix)
+    if not ((squares > 1e-30) & (squares < np.inf)).all():
+        _explain_vectors(matrix, metric, name)
+    return matrix
+
+
+def _explain_vectors(matrix: Float32, metric: Metric, name: str) -> None:
+    """Raise InvalidVector where a row is not finite, or zero under cosine; tiny and huge rows may still be fine."""
+    where = f"{name}[{{}}]" if len(matrix) > 1 else name
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise InvalidVector(f"{where.format(int(np.argmin(finite)))} holds NaN or infinity")
+    norms = np.linalg.norm(matrix.astype(np.float64), axis=1)
+    if metric == "cosine" and not (norms > 1e-15).all():
+        row = int(np.argmin(norms))
+        raise InvalidVector(
+            f"{where.format(row)} is a zero vector (norm {norms[row]:g}), which has no direction under cosine; "
+            "leave the record without an embedding to have it found by its words"
+        )
+    if not (norms < 1e18).all():
+        raise InvalidVector(
+            f"{where.format(int(np.argmax(norms)))} is too long for float32 arithmetic (norm above 1e18)"
+        )
+
+
+def check_links(value: object) -> tuple[tuple[str, str], ...]:
+    """Return links as (kind, target id) pairs."""
+    if value is None:
+        return ()
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidInput(f"links must be a list of (kind, target id) pairs, got {type(value).__name__}")
+    links = []
+    for link in value:
+        if not isinstance(link, (tuple, list)) or len(link) != 2:
+            raise InvalidInput(f"a link must be a (kind, target id) pair, got {link!r}")
+        links.append((check_string(link[0], "link kind"), check_id(link[1])))
+    return tuple(links)
+
+
+def expiry(ttl: object, now: float) -> float | None:
+    """Return when a record with this time to live (seconds, above 0) expires, or None for never."""
+    if ttl is None:
+        return None
+    seconds = check_number(ttl, "ttl", low=0.0)
+    if seconds == 0:
+        raise InvalidInput("ttl must be above 0 seconds; use delete() to remove a record now")
+    return now + seconds
+
+
+def wall_clock() -> float:
+    """Return the time by which records expire: epoch seconds, UTC."""
+    return time.time()
+
+
+def check_query(text: object) -> str:
+    """Return the text of a query, which is not empty."""
+    value = check_string(text, "query text")
+    if not value.strip():
+        raise InvalidInput("the query text is empty; give some words, or an embedding alone")
+    return value

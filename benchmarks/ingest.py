@@ -1,0 +1,113 @@
+"""How fast are bulk and durable single adds, and what do they take on disk and in memory?
+
+    python benchmarks/ingest.py [--rows 50000] [--threads 1]
+
+Bulk: raw ``hnswlib.add_items`` beside ``add_many`` and ``optimize`` over the same vectors, with and without texts.
+Single: one ``add`` a commit, normal and full durability, beside the disk's own rate of syncs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import hnswlib
+from data import realistic_vectors, talk
+from machine import write
+
+import agentmem
+from agentmem import maintenance
+
+DIMENSION = 384
+
+
+def bulk(folder: Path, rows: int, threads: int) -> dict[str, Any]:
+    """Time a raw hnswlib build, and stores filled and optimised, over the same vectors."""
+    vectors = realistic_vectors(rows, DIMENSION, seed=1)
+    texts = talk(rows, seed=2)
+    started = time.perf_counter()
+    rival = hnswlib.Index("cosine", DIMENSION)
+    rival.init_index(rows, M=16, ef_construction=200, random_seed=1)
+    rival.add_items(vectors, num_threads=threads)
+    result: dict[str, Any] = {"rows": rows, "threads": threads, "hnswlib_s": time.perf_counter() - started}
+    for name, words in (("vectors", None), ("vectors and texts", texts)):
+        path = folder / f"bulk-{name.replace(' ', '-')}.db"
+        started = time.perf_counter()
+        with agentmem.MemoryStore(path, embedder=None, dimension=DIMENSION, merge="manual") as store:
+            store.add_many(words, embeddings=vectors)
+            added = time.perf_counter() - started
+            maintenance.merge(store.database, store.identity, full=True, threads=threads)
+        total = time.perf_counter() - started
+        files = [path, *Path(f"{path}-index").glob("*")]
+        result[name] = {
+            "add_many_s": added,
+            "total_s": total,
+            "share_of_hnswlib_speed": result["hnswlib_s"] / total,
+            "disk_bytes": sum(file.stat().st_size for file in files),
+            "raw_vector_bytes": vectors.nbytes,
+            "text_bytes": sum(len(text.encode()) for text in words or ()),
+        }
+        print(name, result[name], flush=True)
+    return result
+
+
+def singles(folder: Path, durability: str, count: int) -> dict[str, Any]:
+    """Time single adds, each of which returns after its commit."""
+    vectors = realistic_vectors(count, DIMENSION, seed=7)
+    texts = talk(count, seed=8)
+    times = []
+    with agentmem.MemoryStore(
+        folder / f"single-{durability}.db", embedder=None, dimension=DIMENSION, durability=durability, merge="manual"
+    ) as store:
+        for text, vector in zip(texts, vectors, strict=True):
+            started = time.perf_counter()
+            store.add(text, embedding=vector)
+            times.append(time.perf_counter() - started)
+    times.sort()
+    result = {
+        "per_second": count / sum(times),
+        "p50_us": statistics.median(times) * 1e6,
+        "p99_us": times[int(0.99 * count)] * 1e6,
+        "count": count,
+    }
+    print(durability, result, flush=True)
+    return result
+
+
+def sync_rate(folder: Path, count: int = 300) -> float:
+    """Return how many appends of 8 kB the disk syncs a second."""
+    descriptor = os.open(folder / "sync", os.O_CREAT | os.O_WRONLY)
+    started = time.perf_counter()
+    for _ in range(count):
+        os.write(descriptor, bytes(8192))
+        os.fdatasync(descriptor)
+    rate = count / (time.perf_counter() - started)
+    os.close(descriptor)
+    return rate
+
+
+def main() -> None:
+    """Run and write results/ingest.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        result = {
+            "bulk": bulk(folder, arguments.rows, arguments.threads),
+            "single_normal": singles(folder, "normal", 5_000),
+            "single_full": singles(folder, "full", 500),
+            "disk_syncs_per_second": sync_rate(folder),
+        }
+    print("syncs a second", result["disk_syncs_per_second"])
+    print(write("ingest", result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""How long does the default search take from text to records, and where does the time go?
+
+python benchmarks/pipeline.py [--rows 10000 100000] [--folder DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from data import talk, talk_store
+from machine import write
+
+QUERIES = 300
+
+
+def main() -> None:
+    """Run and write results/pipeline.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--folder", type=Path, default=None, help="keep the stores there, for the next run")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    queries = [" ".join(text.split()[:9]) for text in talk(QUERIES, seed=11)]
+    results: list[dict[str, Any]] = []
+    for rows in arguments.rows:
+        with talk_store(folder, rows) as store:
+            for query in queries[:50]:
+                store.search(query)
+            store.metrics.clear()
+            times = []
+            for query in queries:
+                started = time.perf_counter()
+                store.search(query)
+                times.append((time.perf_counter() - started) * 1e3)
+            dense = []
+            for query in queries:
+                started = time.perf_counter()
+                store.search(query, mechanism="dense")
+                dense.append((time.perf_counter() - started) * 1e3)
+            times.sort()
+            stages = store.stats()["latency"]
+        total = sum(times) * 1e3
+        row = {
+            "rows": rows,
+            "p50_ms": statistics.median(times),
+            "p95_ms": times[int(0.95 * QUERIES)],
+            "dense_p50_ms": statistics.median(dense),
+            "stages": stages,
+            "total_us": total,
+        }
+        results.append(row)
+        print(rows, {key: round(row[key], 3) for key in ("p50_ms", "p95_ms", "dense_p50_ms")}, flush=True)
+        for name, stage in stages.items():
+            print(f"  {name:32} n {stage['count']:6.0f}  p50 {stage['p50_us']:8.0f} µs  p95 {stage['p95_us']:8.0f} µs")
+    print(write("pipeline", {"queries": QUERIES, "by_rows": results}))
+
+
+if __name__ == "__main__":
+    main()
