@@ -170,7 +170,7 @@ class HookRegistry:
     def _point(point: str) -> Point:
         if point not in POINTS:
             raise InvalidInput(f"no hook point {point!r}; there are {', '.join(POINTS)}")
-        return cast(Point, point)
+        return point
 
 
 def _call(hook: Hook, ctx: SearchContext) -> SearchContext:

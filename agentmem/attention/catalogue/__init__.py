@@ -1,0 +1,15 @@
+"""The declarations, one module a family; nothing here computes."""
+
+from __future__ import annotations
+
+from agentmem.attention.catalogue import cross, flash, hyperbolic, interaction, moe, multi_head
+from agentmem.attention.mechanism import Mechanism
+
+CATALOGUE: tuple[Mechanism, ...] = (
+    *multi_head.MECHANISMS,
+    *cross.MECHANISMS,
+    *flash.MECHANISMS,
+    *moe.MECHANISMS,
+    *hyperbolic.MECHANISMS,
+    *interaction.MECHANISMS,
+)

@@ -1,0 +1,15 @@
+"""Parameters that several families share."""
+
+from __future__ import annotations
+
+from agentmem.attention.mechanism import Parameter
+
+SCALE = Parameter(name="scale", default=None, meaning="factor on q·k; None: 1/√head_dim", positive=True)
+CAUSAL = Parameter(
+    name="causal", default=False, meaning="query i sees the keys up to i + n_keys − n_queries, as at the end of a text"
+)
+
+
+def heads(default: int) -> Parameter:
+    """Return the number of heads that the dimension is split into."""
+    return Parameter(name="heads", default=default, meaning="heads that the dimension is split into", minimum=1)

@@ -1,0 +1,84 @@
+"""``agentmem info``, ``stats``, ``check`` and ``optimize``: looking after a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agentmem.cli.app import PROBLEMS
+from agentmem.cli.common import console, interactive, open_store, print_facts, print_json, store_options
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield a nested mapping's leaves under dotted names; the parts of a list are counted from 1."""
+    for name, item in value.items():
+        if isinstance(item, list):
+            item = {str(number): part for number, part in enumerate(item, 1)}
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", item
+
+
+def _show(facts: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(_flat(facts))
+
+
+@click.command("info", short_help="Say what a store is and holds.")
+@store_options
+def info_command(db: Path, as_json: bool) -> None:
+    """Say what a store is: its embedder, dimension and metric, how many memories, which index files."""
+    with open_store(db, read_only=True) as store:
+        _show(store.info(), as_json)
+
+
+@click.command("stats", short_help="Count by namespace; show the index and latencies.")
+@store_options
+def stats_command(db: Path, as_json: bool) -> None:
+    """Count memories by namespace, and tell what the store measures of itself."""
+    with open_store(db, read_only=True) as store:
+        _show({"namespaces": store.namespaces(), **store.stats()}, as_json)
+
+
+@click.command("check", short_help="Verify the store and the index.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Memories to search for.",
+)
+@store_options
+@click.pass_context
+def check_command(ctx: click.Context, sample: int, db: Path, as_json: bool) -> None:
+    """Verify the database and the index, and compare the graph's answers with exact ones.
+
+    Exits with 5 when there are problems.
+    """
+    with open_store(db) as store, console(stderr=True).status("checking"):
+        report = store.check(sample=sample)
+    if as_json:
+        print_json(asdict(report) | {"ok": report.ok})
+    else:
+        for problem in report.problems:
+            click.echo(problem)
+        verdict = "ok" if report.ok else f"{len(report.problems)} problems"
+        click.echo(f"{verdict}: {report.records} memories, recall@10 of the index {report.recall:.3f}")
+    if not report.ok:
+        ctx.exit(PROBLEMS)
+
+
+@click.command("optimize", short_help="Rebuild the index now.")
+@store_options
+def optimize_command(db: Path, as_json: bool) -> None:
+    """Rebuild the index over all memories now, with all cores, and tidy the database."""
+    with open_store(db) as store:
+        report = store.optimize(progress=interactive())
+    _show(asdict(report), as_json)

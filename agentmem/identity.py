@@ -1,0 +1,141 @@
+"""What a store is: its uuid, embedding model, dimension, metric and tokenizer, stamped into it when it is made."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agentmem.embed import StaticEmbedder, resolve
+from agentmem.embed.protocol import Embedder
+from agentmem.errors import EmbedderMismatch, InvalidInput, NotAStore
+from agentmem.records import Metric
+from agentmem.storage.database import Database
+from agentmem.storage.writer import Writer
+from agentmem.validation import check_count, check_metric
+
+GIVEN = "given"
+"""The embedder name of a store whose vectors all come from the caller."""
+STORED = "stored"
+"""As ``embedder``: whatever the store was made with, where it can be had without the caller's code."""
+MAX_DIMENSION = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every derived file and every opener must agree with."""
+
+    uuid: str
+    embedder: str
+    dimension: int
+    metric: Metric
+    tokenizer_hash: str
+    token_bytes: int
+
+    @property
+    def token_dtype(self) -> Any:
+        """Return the dtype of token ids: uint16, or uint32 for a vocabulary past 65,536."""
+        return np.dtype(np.uint16 if self.token_bytes == 2 else np.uint32).type
+
+
+def read_identity(database: Database) -> Identity:
+    """Return the identity stamped into a database.
+
+    Raises:
+        NotAStore: it has none.
+    """
+    stored = _stored(database)
+    if stored is None:
+        raise NotAStore(f"{database.path} holds no agentmem store yet")
+    return stored
+
+
+def _stored(database: Database) -> Identity | None:
+    with database.read() as reader:
+        values = {
+            key: reader.config(key)
+            for key in ("uuid", "embedder", "dimension", "metric", "tokenizer_hash", "token_bytes")
+        }
+    if values["uuid"] is None:
+        return None
+    return Identity(
+        uuid=str(values["uuid"]),
+        embedder=str(values["embedder"]),
+        dimension=int(values["dimension"] or 0),
+        metric=check_metric(str(values["metric"])),
+        tokenizer_hash=str(values["tokenizer_hash"]),
+        token_bytes=int(values["token_bytes"] or 2),
+    )
+
+
+def _stamp(writer: Writer, identity: Identity) -> None:
+    for key in Identity.__slots__:
+        writer.set_config(key, str(getattr(identity, key)))
+
+
+def settle(
+    database: Database, embedder: object, dimension: int | None, metric: str, tokenizer: StaticEmbedder
+) -> tuple[Identity, Embedder | None]:
+    """Return the store's identity and the embedder to use; a new store is stamped with what was asked for.
+
+    Args:
+        database: open.
+        embedder: "static", "stored", None, a callable, or an object with the Embedder protocol.
+        dimension: of given vectors; with an embedder it may be None.
+        metric: "cosine", "ip" or "l2".
+        tokenizer: whose token ids are kept for late interaction.
+
+    Raises:
+        EmbedderMismatch: the store was made with another embedder, dimension or metric.
+        InvalidInput: a new store with neither an embedder nor a dimension, or an embedder that nobody knows.
+    """
+    stored = _stored(database)
+    if embedder == STORED:
+        if stored is None:
+            raise InvalidInput("embedder='stored' opens stores that exist; a new one needs an embedder or a dimension")
+        return stored, tokenizer if stored.embedder == tokenizer.name else None
+    wanted = check_metric(metric)
+    model = tokenizer if embedder == "static" else resolve(embedder, dimension)
+    if stored is not None:
+        _agree(stored, model, dimension, wanted)
+        return stored, model
+    if model is None and dimension is None:
+        raise InvalidInput("embedder=None needs dimension=..., the length of the vectors that will be given")
+    size = model.dimension if model is not None else check_count(dimension, "dimension", low=1, high=MAX_DIMENSION)
+    if dimension is not None and dimension != size:
+        raise InvalidInput(f"dimension={dimension}, but embedder {model and model.name!r} makes vectors of {size}")
+    identity = Identity(
+        uuid=uuid.uuid4().hex,
+        embedder=GIVEN if model is None else model.name,
+        dimension=size,
+        metric=wanted,
+        tokenizer_hash=tokenizer.tokenizer_hash,
+        token_bytes=2 if len(tokenizer.token_table()[1]) <= 65_536 else 4,
+    )
+    with database.transaction() as writer:
+        raced = _stored(database)
+        if raced is not None:
+            _agree(raced, model, dimension, wanted)
+            return raced, model
+        _stamp(writer, identity)
+    return identity, model
+
+
+def _agree(stored: Identity, model: Embedder | None, dimension: int | None, metric: Metric) -> None:
+    name = GIVEN if model is None else model.name
+    size = dimension if model is None else model.dimension
+    problems = []
+    if name != stored.embedder:
+        problems.append(f"embedder {name!r} instead of {stored.embedder!r}")
+    if size is not None and size != stored.dimension:
+        problems.append(f"dimension {size} instead of {stored.dimension}")
+    if metric != stored.metric:
+        problems.append(f"metric {metric!r} instead of {stored.metric!r}")
+    if problems:
+        raise EmbedderMismatch(
+            f"the store was made otherwise: {'; '.join(problems)}. Vectors of two models cannot be compared: open it "
+            "with what it was made with (embedder='stored' where that is bundled), or export it and import it into a "
+            "new store"
+        )

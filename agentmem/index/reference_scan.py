@@ -1,0 +1,152 @@
+"""What the scan and BM25 kernels compute, in plain NumPy: their oracle, and the portable fallback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentmem.index.part import Part, Postings
+from agentmem.records import Float32, Int64, Metric
+
+CHUNK = 8192
+
+
+def scores_of(part: Part, metric: Metric, query: Float32, rows: Int64) -> Any:
+    """Return the exact scores of rows, float32 (m,)."""
+    vectors = part.vectors[rows]
+    if metric == "l2":
+        vectors = vectors - query
+        return -np.einsum("ij,ij->i", vectors, vectors)
+    return vectors @ query
+
+
+def select(scores: Float32, labels: Int64, k: int) -> Int64:
+    """Return the indices of the k best scores, best first, ties by lower label."""
+    if len(scores) > 4 * k + 64:
+        cut = np.partition(scores, len(scores) - k)[len(scores) - k]
+        kept = np.flatnonzero(scores >= cut)
+        return kept[np.lexsort((labels[kept], -scores[kept]))[:k]]
+    return np.lexsort((labels, -scores))[:k]
+
+
+def scan_rows(part: Part, metric: Metric, query: Float32, k: int, rows: Int64) -> tuple[Int64, Float32]:
+    """Return the best k of some rows and their scores, best first."""
+    best_rows, best = np.empty(0, np.int64), np.empty(0, np.float32)
+    rows = rows[part.has_vector[rows] != 0]
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
+        both = np.concatenate([best_rows, chunk])
+        scores = np.concatenate([best, scores_of(part, metric, query, chunk)])
+        order = select(scores, part.labels[both], k)
+        best_rows, best = both[order], scores[order]
+    return best_rows, best
+
+
+def rows_in(start: int, stop: int, mask: NDArray[np.uint8] | None) -> Int64:
+    """Return the rows of a range that a mask allows, int64."""
+    if mask is None:
+        return np.arange(start, stop)
+    return np.flatnonzero(mask[start:stop]) + start
+
+
+def window(
+    thread_key: Int64, mask: NDArray[np.uint8] | None, start: int, stop: int, rows: Int64, radius: int
+) -> tuple[NDArray[np.int32], NDArray[np.int8], Int64]:
+    """Return the nearest allowed rows of the same thread on either side of each row, by rank 1 to radius."""
+    owners, offsets, found = [], [], []
+    for owner, row in enumerate(rows.tolist()):
+        key = thread_key[row]
+        for step in (-1, 1):
+            rank, at = 0, row + step
+            while key and rank < radius and start <= at < stop and thread_key[at] == key:
+                if mask is None or mask[at]:
+                    rank += 1
+                    owners.append(owner)
+                    offsets.append(step * rank)
+                    found.append(at)
+                at += step
+    return np.array(owners, np.int32), np.array(offsets, np.int8), np.array(found, np.int64)
+
+
+def invert(
+    term_offsets: Int64, terms: NDArray[np.uint32], first: int, last: int, wanted: NDArray[np.uint32] | None
+) -> Postings:
+    """Return the postings of rows [first, last) for the wanted terms (ascending, distinct; None for all)."""
+    ids = terms[term_offsets[first] : term_offsets[last]]
+    rows = np.repeat(np.arange(first, last, dtype=np.uint64), np.diff(term_offsets[first : last + 1]))
+    if wanted is not None:
+        kept = np.isin(ids, wanted)
+        ids, rows = ids[kept], rows[kept]
+    pairs, counts = np.unique((ids.astype(np.uint64) << np.uint64(32)) | rows, return_counts=True)
+    distinct, firsts = np.unique((pairs >> np.uint64(32)).astype(np.uint32), return_index=True)
+    return Postings(
+        terms=distinct,
+        offsets=np.append(firsts, len(pairs)).astype(np.int64),
+        rows=(pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32),
+        counts=np.minimum(counts, 255).astype(np.uint8),
+    )
+
+
+def _posting(postings: Postings, term: int, start: int, stop: int) -> slice:
+    index = int(np.searchsorted(postings.terms, term))
+    if index == len(postings.terms) or postings.terms[index] != term:
+        return slice(0, 0)
+    low, high = int(postings.offsets[index]), int(postings.offsets[index + 1])
+    rows = postings.rows[low:high]
+    return slice(low + int(np.searchsorted(rows, start)), low + int(np.searchsorted(rows, stop)))
+
+
+def document_frequencies(
+    postings: Postings, terms: NDArray[np.uint32], start: int, stop: int, mask: NDArray[np.uint8] | None
+) -> Int64:
+    """Return in how many rows of [start, stop) under the mask each term occurs, int64 (t,)."""
+    found = [postings.rows[_posting(postings, int(term), start, stop)] for term in terms]
+    return np.array([len(rows) if mask is None else np.count_nonzero(mask[rows]) for rows in found], np.int64)
+
+
+def accumulate(
+    postings: Postings,
+    terms: NDArray[np.uint32],
+    weights: Float32,
+    saturation: tuple[float, float, float],
+    lengths: NDArray[np.uint32],
+    start: int,
+    scores: Float32,
+) -> None:
+    """Add each term's BM25 part to ``scores``, which belongs to the rows from ``start`` on.
+
+    Args:
+        postings: of the part.
+        terms: uint32 (t,).
+        weights: float32 (t,).
+        saturation: (a, b, c) of w · tf · a / (tf + b + c · length).
+        lengths: of the part's rows.
+        start: the row of ``scores[0]``.
+        scores: float32, changed in place.
+    """
+    gain, flat, slope = (np.float32(number) for number in saturation)
+    for term, weight in zip(terms, weights, strict=True):
+        posting = _posting(postings, int(term), start, start + len(scores))
+        rows, counts = postings.rows[posting], postings.counts[posting].astype(np.float32)
+        scores[rows - np.uint32(start)] += weight * gain * counts / (counts + flat + slope * lengths[rows])
+
+
+def top_scores(
+    scores: Float32, start: int, labels: Int64, mask: NDArray[np.uint8] | None, k: int
+) -> tuple[Int64, Float32]:
+    """Return the k best rows of positive score under the mask, best first, and their scores."""
+    rows = np.flatnonzero(scores > 0) + start
+    if mask is not None:
+        rows = rows[mask[rows] != 0]
+    order = select(scores[rows - start], labels[rows], k)
+    return rows[order], scores[rows[order] - start]
+
+
+def count_texts(lengths: NDArray[np.uint32], start: int, stop: int, mask: NDArray[np.uint8] | None) -> tuple[int, int]:
+    """Return how many rows of [start, stop) under the mask have terms, and how many terms they have together."""
+    chosen = lengths[start:stop]
+    if mask is not None:
+        chosen = chosen[mask[start:stop] != 0]
+    return int(np.count_nonzero(chosen)), int(chosen.sum(dtype=np.int64))

@@ -1,0 +1,138 @@
+"""From what a caller gives to what is stored: validation, embedding, token ids and stems, for one record or many."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from agentmem import validation as check
+from agentmem.embed.protocol import Embedder, TokenEmbedder, checked
+from agentmem.errors import InvalidInput, InvalidVector
+from agentmem.records import Float32, Metric, NewRecord
+from agentmem.storage.terms import Analyzer
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A record as the caller gave it, not yet looked at; the fields are those of ``MemoryStore.add``."""
+
+    text: Any = None
+    embedding: Any = None
+    id: Any = None
+    namespace: Any = ""
+    metadata: Any = None
+    thread: Any = None
+    session: Any = None
+    speaker: Any = None
+    position: Any = None
+    importance: Any = 0.5
+    links: Any = ()
+    created_at: Any = None
+    ttl: Any = None
+
+
+class Ingest:
+    """Completes drafts.
+
+    Args:
+        embedder: makes the vectors of texts that come without one, or None.
+        tokenizer: gives every text its token ids, for late interaction.
+        analyzer: gives every text its stems.
+        dimension: of every vector.
+        metric: of the store.
+    """
+
+    def __init__(
+        self, embedder: Embedder | None, tokenizer: TokenEmbedder, analyzer: Analyzer, dimension: int, metric: Metric
+    ) -> None:
+        self.embedder = embedder
+        self.tokenizer = tokenizer
+        self.analyzer = analyzer
+        self.dimension = dimension
+        self.metric: Metric = metric
+
+    def complete(self, drafts: Sequence[Draft]) -> list[NewRecord]:
+        """Return the records to write; nothing is written when one of them is refused.
+
+        Raises:
+            InvalidInput: an argument that cannot be used; the message names it, and the draft if there are several.
+            EmbeddingFailed: the embedder raised, or returned something that is not an embedding.
+        """
+        now = check.wall_clock()
+        records = []
+        for index, draft in enumerate(drafts):
+            try:
+                records.append(self._validated(draft, now))
+            except InvalidInput as error:
+                if len(drafts) == 1:
+                    raise
+                raise type(error)(f"record {index}: {error}") from error
+        return self._embedded(records)
+
+    def _validated(self, draft: Draft, now: float) -> NewRecord:
+        vector = None
+        if draft.embedding is not None:
+            vector = check.check_vector(draft.embedding, self.dimension, self.metric)
+        text = check.check_text(draft.text, has_embedding=vector is not None)
+        if vector is None and self.embedder is None:
+            raise InvalidVector(
+                "no embedding is given and the store has no embedder; give one, or open the store with an embedder"
+            )
+        return NewRecord(
+            id=uuid.uuid4().hex if draft.id is None else check.check_id(draft.id),
+            text=text,
+            vector=vector,
+            metadata=check.check_metadata(draft.metadata),
+            namespace=check.check_string(draft.namespace, "namespace"),
+            thread=check.optional_string(draft.thread, "thread"),
+            position=None if draft.position is None else check.check_number(draft.position, "position"),
+            session=check.optional_string(draft.session, "session"),
+            speaker=check.optional_string(draft.speaker, "speaker"),
+            created_at=now if draft.created_at is None else check.check_timestamp(draft.created_at, "created_at"),
+            updated_at=now,
+            expires_at=check.expiry(draft.ttl, now),
+            importance=check.check_number(draft.importance, "importance", low=0.0, high=1.0),
+            links=check.check_links(draft.links),
+        )
+
+    def _embedded(self, records: list[NewRecord]) -> list[NewRecord]:
+        """Fill vectors, token ids and stems, each source called once for all records."""
+        with_text = [index for index, record in enumerate(records) if record.text]
+        if not with_text:
+            return records
+        texts = [records[index].text or "" for index in with_text]
+        missing = [text for index, text in zip(with_text, texts, strict=True) if records[index].vector is None]
+        if missing and len(missing) == len(texts) and self.embedder is self.tokenizer:
+            vectors, tokens = self.tokenizer.embed_with_tokens(texts)
+        else:
+            tokens = self.tokenizer.token_ids(texts)
+            vectors = self.embed(missing)
+        made = iter(vectors)
+        for index, text, token_ids in zip(with_text, texts, tokens, strict=True):
+            record = records[index]
+            vector = record.vector
+            if vector is None:
+                vector = next(made)
+            records[index] = replace(
+                record,
+                vector=vector if vector.any() else None,
+                tokens=token_ids.tobytes(),
+                terms=self.analyzer.encode(text),
+            )
+        return records
+
+    def embed(self, texts: Sequence[str]) -> Float32:
+        """Return the embeddings of texts, float32 (n, dim); a row of zeros where the model knows no word of the text.
+
+        Raises:
+            EmbeddingFailed: the embedder raised, or returned a wrong shape, NaN or infinity.
+        """
+        if not texts:
+            return np.empty((0, self.dimension), np.float32)
+        if self.embedder is None:
+            raise InvalidVector("the store has no embedder; give an embedding, or open the store with an embedder")
+        return checked(self.embedder.embed(texts), len(texts), self.dimension, self.embedder.name)

@@ -1,0 +1,205 @@
+"""Ranks candidates by the mechanism that the hooks chose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from agentmem import attention
+from agentmem.candidates import Candidates, dense_scores
+from agentmem.core import StoreCore
+from agentmem.errors import InvalidInput, UnknownMechanism
+from agentmem.hooks import SearchContext
+from agentmem.index.scope import Scope
+from agentmem.index.view import View
+from agentmem.records import Float32, Int64
+from agentmem.rerank import fusion
+from agentmem.rerank.evidence import (
+    UNKNOWN_BACKGROUND,
+    Background,
+    Evidence,
+    Neighbours,
+    measure_background,
+    query_features,
+)
+from agentmem.rerank.lexicon import phrase_scores
+from agentmem.terms import pieces, time_ids
+
+RADIUS = 3
+"""A turn is judged with this many turns on either side of it."""
+BACKGROUND_ROWS = 512
+BACKGROUND_DRIFT = 1.25
+"""The background is measured anew when the store has grown or shrunk by this factor."""
+
+
+def check_mechanism(name: str) -> str:
+    """Return the name of a mechanism that ``rank`` knows, or "auto".
+
+    Raises:
+        UnknownMechanism: the message lists those that exist.
+    """
+    if name == "auto" or name in fusion.FUSIONS or name in attention.mechanism_names():
+        return name
+    known = ["auto", *fusion.FUSIONS, *attention.mechanism_names()]
+    raise UnknownMechanism(f"no mechanism is called {name!r}; there are {', '.join(known)}")
+
+
+class Ranker:
+    """Ranks for one store; keeps the store's background similarity, which changes slowly."""
+
+    def __init__(self, core: StoreCore) -> None:
+        self._core = core
+        self._background: tuple[int, Background] | None = None
+        mark = core.tokenizer.token_ids(["?"])[0]
+        self._question = int(mark[0]) if len(mark) else -1
+
+    def rank(self, ctx: SearchContext, view: View, scope: Scope, found: Candidates) -> fusion.Ranking:
+        """Return the ranking of the candidates by ``ctx.attention_config``.
+
+        Raises:
+            UnknownMechanism: a hook chose one that does not exist.
+            InvalidInput: a factor for a head that does not exist.
+        """
+        config = ctx.attention_config
+        name = check_mechanism(config.mechanism)
+        if name in fusion.FUSIONS:
+            whole = name == "memory-heads"
+            evidence = self._evidence(ctx, view, scope, found) if whole else _plain(found)
+            features = query_features(ctx.text, ctx.query.now, self._measured(view) if whole else UNKNOWN_BACKGROUND)
+            ranking = fusion.rank(name, evidence, features)
+            return _weighted(ranking, config.heads, evidence) if config.heads else ranking
+        return self._attended(ctx, view, found)
+
+    def _attended(self, ctx: SearchContext, view: View, found: Candidates) -> fusion.Ranking:
+        """Rank by a mechanism of the catalogue alone, over the candidates' vectors."""
+        if ctx.embedding is None:
+            raise InvalidInput(f"mechanism {ctx.attention_config.mechanism!r} needs a query vector and there is none")
+        columns = view.columns(found.rows)
+        scores = attention.score(
+            ctx.embedding,
+            view.vectors(found.rows),
+            mechanism=ctx.attention_config.mechanism,
+            params=ctx.attention_config.params or None,
+            positions=columns.position,
+            groups=_numbered(columns.thread_key),
+        )
+        return fusion.ranking_of(_plain(found), scores[None], (ctx.attention_config.mechanism,))
+
+    def _evidence(self, ctx: SearchContext, view: View, scope: Scope, found: Candidates) -> Evidence:
+        """Gather what every head looks at."""
+        columns = view.columns(found.rows)
+        owner, offset, around = view.neighbours(found.rows, RADIUS, scope)
+        every, inverse = np.unique(np.concatenate([found.rows, around]), return_inverse=True)
+        late = self._late(view, found, every)[inverse]
+        count = len(found.rows)
+        term_offsets, terms = view.terms(found.rows)
+        token_offsets, tokens = view.tokens(found.rows)
+        bm25 = np.full(len(around), np.nan, np.float32) if found.bm25 is None else found.bm25.scores_of(around)
+        return replace(
+            _plain(found),
+            phrase=_phrases(found, term_offsets, terms),
+            late=late[:count],
+            thread_key=columns.thread_key,
+            session_key=columns.session_key,
+            speaker_key=columns.speaker_key,
+            created_at=columns.created_at,
+            importance=columns.importance,
+            asks=_any(tokens == self._question, token_offsets),
+            tells_time=_any(np.isin(terms, time_ids()), term_offsets),
+            peers=None if columns.thread_key.all() else _peers(view, found),
+            neighbours=Neighbours(owner, offset, dense_scores(ctx, view, around), bm25, late[count:]),
+            links=found.links,
+        )
+
+    def _late(self, view: View, found: Candidates, rows: Int64) -> Float32:
+        """Return MaxSim of rows; NaN for rows without tokens, and where the query has none."""
+        missing = np.full(len(rows), np.nan, np.float32)
+        if found.terms is None or found.bm25 is None:
+            return missing
+        vectors, weights = pieces(found.terms, found.bm25.idf, self._core.tokenizer)
+        if not weights.any():
+            return missing
+        offsets, tokens = view.tokens(rows)
+        codes, scales = self._core.tokenizer.token_table()
+        scores = attention.maxsim(vectors, weights, codes, offsets, tokens, scales=scales)
+        return np.where(np.diff(offsets) > 0, scores, missing)
+
+    def _measured(self, view: View) -> Background:
+        kept = self._background
+        live = view.n_live
+        if kept is None or not kept[0] / BACKGROUND_DRIFT <= live <= kept[0] * BACKGROUND_DRIFT:
+            sample = view.sample(BACKGROUND_ROWS, seed=0)
+            normalised, l2 = view.metric == "cosine", view.metric == "l2"
+            kept = self._background = (live, measure_background(view.vectors(sample), normalised, l2))
+        return kept[1]
+
+
+def _plain(found: Candidates) -> Evidence:
+    """Return the evidence of the fusions: what the sources said, and nothing else."""
+    count = len(found.rows)
+    zeros = np.zeros(count, np.float32)
+    nothing = np.zeros(count, np.int64)
+    return Evidence(
+        labels=found.labels,
+        dense=found.dense,
+        lexical=found.lexical,
+        phrase=zeros,
+        late=np.full(count, np.nan, np.float32),
+        first_round=found.first_round,
+        sources=found.sources,
+        thread_key=nothing,
+        session_key=nothing,
+        speaker_key=nothing,
+        created_at=np.full(count, np.nan),
+        importance=zeros,
+        asks=np.zeros(count, np.bool_),
+        tells_time=np.zeros(count, np.bool_),
+        feedback=zeros,
+    )
+
+
+def _numbered(keys: Int64) -> Int64:
+    """Return small numbers in the place of keys, -1 for none."""
+    numbers = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    return np.where(keys == 0, np.int64(-1), numbers)
+
+
+def _weighted(ranking: fusion.Ranking, factors: dict[str, float], evidence: Evidence) -> fusion.Ranking:
+    unknown = sorted(set(factors) - set(ranking.head_names))
+    if unknown:
+        raise InvalidInput(f"no head is called {unknown[0]!r}; there are {', '.join(ranking.head_names)}")
+    scale = np.array([factors.get(name, 1.0) for name in ranking.head_names], np.float32)
+    return fusion.ranking_of(evidence, ranking.parts * scale[:, None], ranking.head_names)
+
+
+def _any(
+    marks: np.ndarray[tuple[int], np.dtype[np.bool_]], offsets: Int64
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return, for each slice between offsets, whether a mark is in it."""
+    total = np.zeros(len(marks) + 1, np.int64)
+    np.cumsum(marks, out=total[1:])
+    return total[offsets[1:]] > total[offsets[:-1]]
+
+
+def _phrases(found: Candidates, offsets: Int64, terms: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> Float32:
+    if found.terms is None or found.bm25 is None:
+        return np.full(len(found.rows), np.nan, np.float32)
+    ids = found.terms.ids
+    order = np.argsort(ids)
+    places = np.minimum(np.searchsorted(ids[order], terms), len(ids) - 1)
+    known = ids[order][places] == terms
+    numbered = np.where(known, order[places], len(ids)).astype(np.uint32)
+    return phrase_scores(numbered, offsets, np.arange(len(ids), dtype=np.int64), found.bm25.idf)
+
+
+def _peers(view: View, found: Candidates) -> Float32:
+    vectors = view.vectors(found.rows)
+    scores = vectors @ vectors.T
+    if view.metric == "l2":
+        squares = np.diagonal(scores).copy()
+        scores = -np.sqrt(np.maximum(squares[:, None] + squares - 2 * scores, 0.0))
+    missing = ~view.has_vector(found.rows)
+    scores[missing] = np.nan
+    scores[:, missing] = np.nan
+    return scores

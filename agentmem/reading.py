@@ -1,0 +1,188 @@
+"""The verbs that read a store: records, counts, pages, changes, statistics, and the check of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from agentmem import validation as check
+from agentmem.core import StoreCore
+from agentmem.errors import InvalidInput, NotFound, SegmentDamaged
+from agentmem.records import Change, Float32, Record
+
+Filter = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What ``check`` found.
+
+    Attributes:
+        problems: one line each; empty when all is well.
+        recall: recall@10 of the index against an exact scan, over the sampled records.
+        records: live records.
+    """
+
+    problems: tuple[str, ...] = field(default=())
+    recall: float = 1.0
+    records: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Say whether there are no problems."""
+        return not self.problems
+
+
+class ReadingVerbs(StoreCore):
+    """get, get_many, vector, links, count, iterate, changes, namespaces, stats, info, explain_plan, check."""
+
+    def get(self, id: str) -> Record:
+        """Return the record with this id.
+
+        Raises:
+            NotFound: there is none, or it has expired.
+        """
+        record = self.get_many([id])[0]
+        if record is None:
+            raise NotFound(f"no record with id {id!r}")
+        return record
+
+    def get_many(self, ids: Sequence[str]) -> list[Record | None]:
+        """Return the records with these ids, in their order; None where there is none or it has expired."""
+        if isinstance(ids, str):
+            raise InvalidInput("get_many takes a list of ids; use get() for one")
+        now = check.wall_clock()
+        with self.database.read() as reader:
+            found = reader.get([check.check_id(id) for id in ids])
+        return [None if r is None or (r.expires_at is not None and r.expires_at <= now) else r for r in found]
+
+    def vector(self, id: str) -> Float32 | None:
+        """Return the record's vector as it was stored, float32 (dim,), or None where it has none.
+
+        Raises:
+            NotFound: no record with that id.
+        """
+        with self.database.read() as reader:
+            if reader.get([check.check_id(id)])[0] is None:
+                raise NotFound(f"no record with id {id!r}")
+            return reader.vector(id)
+
+    def links(self, id: str) -> list[tuple[str, str]]:
+        """Return the record's links as (kind, target id) pairs.
+
+        Raises:
+            NotFound: no record with that id.
+        """
+        with self.database.read() as reader:
+            if reader.get([check.check_id(id)])[0] is None:
+                raise NotFound(f"no record with id {id!r}")
+            return reader.links(id)
+
+    def count(self, filter: Filter | None = None, namespace: str | None = None) -> int:
+        """Return the number of live records that match."""
+        with self.database.read() as reader:
+            return reader.count(filter, namespace, check.wall_clock())
+
+    def iterate(
+        self, filter: Filter | None = None, namespace: str | None = None, batch: int = 1_000
+    ) -> Iterator[Record]:
+        """Yield live records in the order of their versions, page by page.
+
+        No snapshot is pinned between pages: a record changed while iterating may come again with its new content, and
+        one deleted meanwhile may have come already.
+        """
+        check.check_count(batch, "batch", low=1)
+        after = 0
+        while True:
+            with self.database.read() as reader:
+                page = reader.page(after, batch, filter, namespace, check.wall_clock())
+            yield from page
+            if len(page) < batch:
+                return
+            after = page[-1].label
+
+    def changes(self, since: int = 0, limit: int | None = None) -> list[Change]:
+        """Return the committed changes after a seq, oldest first; deletes among them."""
+        with self.database.read() as reader:
+            return reader.changes(since, limit)
+
+    @property
+    def seq(self) -> int:
+        """Return the number of the last committed change."""
+        with self.database.read() as reader:
+            return reader.seq()
+
+    def namespaces(self, prefix: str | None = None) -> dict[str, int]:
+        """Return {namespace: number of records}, all or those that begin with a prefix."""
+        with self.database.read() as reader:
+            return dict(reader.namespaces(prefix))
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts, the index's parts, the result cache, and latencies by stage and mechanism in microseconds."""
+        with self.snapshot() as (reader, view):
+            return {
+                "records": reader.count(None, None, check.wall_clock()),
+                "seq": reader.seq(),
+                "index": view.describe(),
+                "cache": self.cache.summary(),
+                "latency": self.metrics.summary(),
+            }
+
+    def info(self) -> dict[str, Any]:
+        """Return what the store is and what it holds: identity, tables, segments, problems of the index."""
+        with self.snapshot() as (reader, view):
+            identity = self.identity
+            return {
+                "path": self.path,
+                "uuid": identity.uuid,
+                "embedder": identity.embedder,
+                "dimension": identity.dimension,
+                "metric": identity.metric,
+                "records": reader.count(None, None, check.wall_clock()),
+                "seq": reader.seq(),
+                "namespaces": len(reader.namespaces()),
+                "tables": reader.table_stats(),
+                "index": view.describe(),
+                "problems": list(self.index.problems),
+            }
+
+    def explain_plan(self, filter: Filter | None = None, namespace: str | None = None) -> dict[str, Any]:
+        """Return how a search with this filter and namespace would go: SQLite's plan, rows in scope, scan or graph."""
+        now = check.wall_clock()
+        with self.snapshot() as (reader, view):
+            labels = None if filter is None else reader.labels_where(filter, namespace, now)
+            scope = view.scope(namespace, now, labels)
+            return {
+                "sqlite": reader.explain(filter, namespace),
+                "rows": scope.count,
+                "parts": view.plan(scope),
+            }
+
+    def check(self, sample: int = 100) -> CheckReport:
+        """Check everything: SQLite's integrity, the full-text index, checksums of segments, agreement of index and
+        records, and the recall of the index against an exact scan.
+
+        Args:
+            sample: how many records' vectors are searched for.
+        """
+        problems = list(self.database.integrity())
+        with self.snapshot() as (reader, view):
+            problems += self.index.problems
+            for segment in view.segments:
+                try:
+                    segment.verify()
+                except SegmentDamaged as error:
+                    problems.append(str(error))
+            stored = reader.labels_where(None, None, None)
+            indexed = np.sort(view.live_labels())
+            if not np.array_equal(stored, indexed):
+                missing = np.setdiff1d(stored, indexed, assume_unique=True)
+                extra = np.setdiff1d(indexed, stored, assume_unique=True)
+                problems.append(
+                    f"index and records differ: {len(missing)} records not indexed, {len(extra)} dead ones are"
+                )
+            recall = view.audit(sample=sample, k=10, ef=None, seed=0)
+        return CheckReport(tuple(problems), recall, len(stored))

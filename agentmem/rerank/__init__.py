@@ -1,0 +1,1 @@
+"""Candidates to scores: attention heads over memory structure, and the fusions to compare them with."""

@@ -1,0 +1,132 @@
+"""Candidates to one ranking: ``memory-heads`` and the fusions that it is to be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentmem.errors import UnknownMechanism
+from agentmem.records import Float32
+from agentmem.rerank import evidence as ev
+from agentmem.rerank.constants import RRF_CONSTANT, WEIGHTS
+from agentmem.rerank.evidence import Evidence, QueryFeatures
+from agentmem.rerank.gate import lexical_gate
+from agentmem.rerank.heads import FIRST_STAGE, GATED, RELATIONAL
+
+HEAD_NAMES = (*FIRST_STAGE, *RELATIONAL)
+_WEIGHTS = np.array([[WEIGHTS[name][kind] for name in HEAD_NAMES] for kind in (0, 1)], np.float32)
+_GATED = [HEAD_NAMES.index(name) for name in sorted(GATED)]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The scores of m candidates, and where they come from.
+
+    Attributes:
+        scores: float32 (m,), higher is better; −inf for a row of which the mechanism's only source knows nothing.
+        parts: float32 (n_heads, m); the sum over the heads is the score.
+        head_names: n_heads names.
+        order: int64 (m,), the candidates from best to worst: by score, then by raw dense score, then by label.
+    """
+
+    scores: Float32
+    parts: Float32
+    head_names: tuple[str, ...]
+    order: NDArray[np.int64]
+
+    def explain(self, candidate: int) -> dict[str, float]:
+        """Return what each head gave a candidate, in points; heads that gave nothing are left out."""
+        column = self.parts[:, candidate].tolist()
+        return {name: part for name, part in zip(self.head_names, column, strict=True) if part}
+
+
+def ranking_of(evidence: Evidence, table: Float32, names: tuple[str, ...]) -> Ranking:
+    """Return the ranking by the sum of ``table``, float32 (n_heads, m), over its heads."""
+    scores = table.sum(axis=0)
+    order = np.lexsort((evidence.labels, -_or_last(evidence.dense), -scores))
+    return Ranking(scores, table, names, order)
+
+
+def _or_last(values: Float32) -> Float32:
+    """Return the values, −inf for NaN."""
+    return np.where(np.isnan(values), np.float32(-np.inf), values)
+
+
+def _scaled(values: Float32, first_round: NDArray[np.bool_]) -> Float32:
+    """Return values scaled to [0, 1] by the first round's least and greatest; 0 for NaN and where all are equal."""
+    seen = values[first_round]
+    seen = seen[~np.isnan(seen)]
+    if not len(seen) or seen.max() == seen.min():
+        return np.zeros(len(values), np.float32)
+    scaled: Float32 = np.nan_to_num(np.clip((values - seen.min()) / (seen.max() - seen.min()), 0, 1), nan=0.0)
+    return scaled
+
+
+def _reciprocal_ranks(values: Float32, listed: NDArray[np.bool_], labels: NDArray[np.int64]) -> Float32:
+    result = np.zeros(len(values), np.float32)
+    rows = np.flatnonzero(listed & ~np.isnan(values))
+    rows = rows[np.lexsort((labels[rows], -values[rows]))]
+    result[rows] = 1.0 / (RRF_CONSTANT + 1.0 + np.arange(len(rows)))
+    return result
+
+
+def dense(evidence: Evidence, query: QueryFeatures) -> Ranking:
+    """Rank by the raw similarity of the vectors."""
+    return ranking_of(evidence, _or_last(evidence.dense)[None], ("dense",))
+
+
+def lexical(evidence: Evidence, query: QueryFeatures) -> Ranking:
+    """Rank by BM25."""
+    return ranking_of(evidence, _or_last(evidence.lexical)[None], ("lexical",))
+
+
+def rrf(evidence: Evidence, query: QueryFeatures) -> Ranking:
+    """Reciprocal rank fusion over exactly the candidates that each source offered (constant 60)."""
+    parts = [
+        _reciprocal_ranks(values, (evidence.sources & bit) != 0, evidence.labels)
+        for values, bit in ((evidence.dense, ev.DENSE), (evidence.lexical, ev.LEXICAL))
+    ]
+    return ranking_of(evidence, np.stack(parts), ("dense", "lexical"))
+
+
+def convex(evidence: Evidence, query: QueryFeatures) -> Ranking:
+    """Half the dense and half the lexical score, each scaled to [0, 1] over the first round."""
+    parts = [np.float32(0.5) * _scaled(values, evidence.first_round) for values in (evidence.dense, evidence.lexical)]
+    return ranking_of(evidence, np.stack(parts), ("dense", "lexical"))
+
+
+def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:
+    """Attention heads over memory structure, added up in points of BM25; see ``agentmem.rerank.constants``."""
+    table = np.empty((len(HEAD_NAMES), len(evidence)), np.float32)
+    weights = _WEIGHTS[(evidence.thread_key == 0).astype(np.intp)].T.copy()
+    weights[_GATED] *= np.where(evidence.thread_key != 0, 1, lexical_gate(evidence, query.background))
+    for row, head in enumerate(FIRST_STAGE.values()):
+        table[row] = head(evidence, query)
+    stage = len(FIRST_STAGE)
+    table[:stage] *= weights[:stage]
+    base = table[:stage].sum(axis=0)
+    for row, relation in enumerate(RELATIONAL.values(), stage):
+        table[row] = relation(evidence, query, base) * weights[row] if weights[row].any() else 0
+    return ranking_of(evidence, table, HEAD_NAMES)
+
+
+Fusion = Callable[[Evidence, QueryFeatures], Ranking]
+
+FUSIONS: Mapping[str, Fusion] = MappingProxyType(
+    {"dense": dense, "lexical": lexical, "rrf": rrf, "convex": convex, "memory-heads": memory_heads}
+)
+
+
+def rank(name: str, evidence: Evidence, query: QueryFeatures) -> Ranking:
+    """Rank candidates by a mechanism of this module.
+
+    Raises:
+        UnknownMechanism: there is no such fusion.
+    """
+    if name not in FUSIONS:
+        raise UnknownMechanism(f"no fusion is called {name!r}; there are {', '.join(FUSIONS)}")
+    return FUSIONS[name](evidence, query)

@@ -1,0 +1,30 @@
+"""How far words are to be trusted against vectors, query by query: a bounded factor on the lexical heads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agentmem.rerank.constants import GATE_BOUNDS, GATE_CENTRE, GATE_SLOPE
+from agentmem.rerank.evidence import Background, Evidence
+
+
+def standing(evidence: Evidence, background: Background) -> float:
+    """Return how many background deviations the dense first hit stands above the background; NaN where unknown."""
+    seen = evidence.dense[evidence.first_round & ~np.isnan(evidence.dense)]
+    if not len(seen) or not background.known:
+        return float("nan")
+    return (float(seen.max()) - background.mean) / background.std
+
+
+def lexical_gate(evidence: Evidence, background: Background) -> float:
+    """Return the factor, within ``GATE_BOUNDS``, for the lexical and phrase heads of plain records.
+
+    A dense first hit far above what unrelated vectors reach is seldom chance, so shared words add less; one that hardly
+    stands out leaves the decision to the words.  1 where the background is not known.
+    """
+    height = standing(evidence, background)
+    if np.isnan(height):
+        return 1.0
+    low, high = GATE_BOUNDS
+    exponent = np.clip(-GATE_SLOPE * (height - GATE_CENTRE), np.log2(low), np.log2(high))
+    return float(2.0**exponent)

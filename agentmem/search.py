@@ -1,0 +1,164 @@
+"""One search, from a validated query to hits: hooks, candidates, rerank, records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentmem import validation as check
+from agentmem.candidates import Candidates, gather
+from agentmem.core import StoreCore
+from agentmem.errors import InvalidInput
+from agentmem.hooks import SearchContext
+from agentmem.index.scope import Scope
+from agentmem.index.view import View
+from agentmem.metrics import StopWatch
+from agentmem.ranking import Ranker
+from agentmem.records import Explanation, Float32, Hit, Int64, Query
+from agentmem.rerank.evidence import SOURCES
+from agentmem.rerank.fusion import Ranking
+from agentmem.storage.reader import Reader
+
+FILTER_CACHE = 32
+"""Filters whose matching labels are kept, per store; an entry counts only at the seq at which it was made."""
+
+
+class Searcher:
+    """Runs searches for one store."""
+
+    def __init__(self, core: StoreCore) -> None:
+        self._core = core
+        self._ranker = Ranker(core)
+        self._filters: dict[tuple[str, str | None], tuple[int, Int64]] = {}
+
+    def run(self, query: Query) -> list[Hit]:
+        """Return the hits of a query."""
+        core = self._core
+        watch = StopWatch(core.metrics, "search")
+        depth = query.k + query.offset
+        ctx = SearchContext(query, query.text, query.embedding, depth * core.candidates, query.ef)
+        ctx.attention_config.mechanism = query.mechanism
+        ctx = core.hooks.run("pre-retrieval", ctx)
+        watch.lap("hooks")
+        if ctx.embedding is None and ctx.text is not None and core.embedder is not None:
+            vector = core.ingest.embed([ctx.text])[0]
+            ctx.embedding = vector if vector.any() else None
+            watch.lap("embed")
+        with core.snapshot() as (reader, view):
+            key = _cache_key(query) if core.cache.size and not core.database.in_transaction() else None
+            if key is not None:
+                kept = core.cache.get(key, view.seq, query.now)
+                if kept is not None:
+                    watch.total("cached")
+                    return list(kept)
+            hits, ctx = self._ranked(ctx, reader, view, watch)
+            next_expiry = reader.next_expiry(query.now) if key is not None else None
+        ctx.hits = hits
+        ctx = core.hooks.run("post-retrieval", ctx)
+        hits = _page(ctx.hits, query)
+        if key is not None:
+            core.cache.put(key, tuple(hits), view.seq, query.now, next_expiry)
+        watch.total(f"total.{ctx.attention_config.mechanism}")
+        core.merge_if_due(view)
+        return hits
+
+    def _ranked(
+        self, ctx: SearchContext, reader: Reader, view: View, watch: StopWatch
+    ) -> tuple[list[Hit], SearchContext]:
+        core = self._core
+        query = ctx.query
+        scope = self.scope(reader, view, query.namespace, query.filter, query.now)
+        watch.lap("scope")
+        found = gather(ctx, reader, view, scope, core)
+        watch.lap("candidates")
+        ctx = core.hooks.run("intelligence", ctx)
+        watch.lap("hooks")
+        ranking = self._ranker.rank(ctx, view, scope, found)
+        watch.lap("rerank")
+        depth = query.k + query.offset
+        registered = len(core.hooks.registered("post-retrieval"))
+        order = ranking.order[: None if registered else depth]
+        records = {record.label: record for record in reader.fetch(found.labels[order].tolist())}
+        watch.lap("fetch")
+        hits: list[Hit] = []
+        for place in order.tolist():
+            record = records.get(int(found.labels[place]))
+            if record is not None:
+                explanation = _explain(ranking, found, place, ctx) if query.explain else None
+                hits.append(Hit(record, float(ranking.scores[place]), len(hits) + 1, explanation))
+        return hits, ctx
+
+    def scope(
+        self, reader: Reader, view: View, namespace: str | None, filter: Mapping[str, Any] | None, now: float
+    ) -> Scope:
+        """Return the rows that a search may find; labels that match a filter are kept until the next change."""
+        if not filter:
+            return view.scope(namespace, now)
+        if self._core.database.in_transaction():
+            return view.scope(namespace, now, reader.labels_where(filter, namespace, None))
+        key = (json.dumps(filter, sort_keys=True, default=repr), namespace)
+        kept = self._filters.get(key)
+        if kept is None or kept[0] != view.seq:
+            kept = (view.seq, reader.labels_where(filter, namespace, None))
+            if len(self._filters) >= FILTER_CACHE:
+                self._filters.clear()
+            self._filters[key] = kept
+        return view.scope(namespace, now, kept[1])
+
+    def knn(
+        self,
+        queries: Float32,
+        k: int,
+        namespace: str | None,
+        filter: Mapping[str, Any] | None,
+        ef: int | None,
+        exact: bool,
+    ) -> tuple[NDArray[np.object_], Float32]:
+        """Return ids and distances of the nearest records of each query vector."""
+        core = self._core
+        ids = np.full((len(queries), k), None, object)
+        distances = np.full((len(queries), k), np.inf, np.float32)
+        with core.snapshot() as (reader, view):
+            scope = self.scope(reader, view, namespace, filter, check.wall_clock())
+            rows, scores = view.nearest_many(queries, k, scope, ef, exact)
+            there = rows >= 0
+            labels = view.labels(rows[there])
+            names = {record.label: record.id for record in reader.fetch(np.unique(labels))}
+            ids[there] = [names[label] for label in labels.tolist()]
+            distances[there] = (-scores if core.identity.metric == "l2" else 1.0 - scores)[there]
+        return ids, distances
+
+
+def _page(hits: list[Hit], query: Query) -> list[Hit]:
+    if query.min_score is not None:
+        hits = [hit for hit in hits if hit.score >= query.min_score]
+    return hits[query.offset : query.offset + query.k]
+
+
+def _explain(ranking: Ranking, found: Candidates, place: int, ctx: SearchContext) -> Explanation:
+    sources = tuple(name for name, bit in SOURCES.items() if found.sources[place] & bit)
+    return Explanation(ranking.explain(place), sources, ctx.attention_config.mechanism, ctx.reason)
+
+
+def _cache_key(query: Query) -> tuple[Any, ...]:
+    if query.text is None and query.embedding is None:
+        raise InvalidInput("a query needs text or an embedding")
+    embedding = None if query.embedding is None else query.embedding.tobytes()
+    filter_key = None if query.filter is None else json.dumps(query.filter, sort_keys=True, default=repr)
+    return (
+        query.text,
+        embedding,
+        query.k,
+        query.offset,
+        query.namespace,
+        filter_key,
+        query.mechanism,
+        query.ef,
+        query.exact,
+        query.min_score,
+        query.explain,
+    )

@@ -1,0 +1,189 @@
+"""One SQLite connection, prepared statements on it, and the one place where SQLite's errors become agentmem's."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from agentmem.errors import NotAStore, StoreBusy, StoreDamaged, StoreError, StoreReadOnly
+
+MEMORY = ":memory:"
+PAGE_BYTES = 8192
+SYNCHRONOUS = {"normal": 1, "full": 2}
+MINIMUM_SQLITE = (3, 37, 0)
+
+_CACHED_STATEMENTS = 256
+_CACHE_KIB = 16_384
+_MMAP_BYTES = 64 << 20
+_WAL_LIMIT_BYTES = 64 << 20
+
+Trace = Callable[[str], object]
+
+
+def translated(error: sqlite3.Error, path: str) -> StoreError:
+    """Return agentmem's exception for one of SQLite's; the message names the path and the remedy."""
+    text = str(error)
+    lower = text.lower()
+    if "locked" in lower or "busy" in lower:
+        return StoreBusy(f"{path} is locked by another connection ({text}); retry, or open it with a longer timeout")
+    if "malformed" in lower or "disk image" in lower:
+        return StoreDamaged(f"{path} is damaged ({text}); restore a backup, or salvage it with sqlite3's .recover")
+    if "not a database" in lower:
+        return NotAStore(f"{path} is not an agentmem store: it is not an SQLite database; choose another path")
+    if "readonly" in lower or "read-only" in lower:
+        return StoreReadOnly(f"{path} cannot be written ({text}); open it where and as whom it may be written")
+    if "unable to open" in lower:
+        return NotAStore(f"{path} cannot be opened ({text}); check that its folder exists and may be read and written")
+    if "disk is full" in lower:
+        return StoreError(f"{path}: {text}; free some space and retry, nothing of this change was stored")
+    return StoreError(f"{path}: SQLite reports: {text}")
+
+
+class Connection:
+    """A connection for one thread at a time; statements are prepared once and kept.
+
+    Args:
+        target: a path, ":memory:", or a "file:" URI.
+        path: what error messages name.
+        timeout: seconds to wait for locks that other connections hold.
+        trace: sees every SQL statement, or None.
+
+    Raises:
+        NotAStore: it cannot be opened.
+    """
+
+    __slots__ = ("_cursor", "path", "raw")
+
+    def __init__(self, target: str, *, path: str, timeout: float, trace: Trace | None = None) -> None:
+        self.path = path
+        try:
+            self.raw = sqlite3.connect(
+                target,
+                timeout=timeout,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=_CACHED_STATEMENTS,
+                uri=target.startswith("file:"),
+            )
+        except sqlite3.Error as error:
+            raise translated(error, path) from error
+        if trace is not None:
+            self.raw.set_trace_callback(trace)
+        self._cursor = self.raw.cursor()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Say whether a transaction is open."""
+        return self.raw.in_transaction
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Execute one statement; return the number of rows that it changed (-1 where that means nothing)."""
+        try:
+            return self._cursor.execute(sql, values).rowcount
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Execute one statement for each row of values."""
+        try:
+            self._cursor.executemany(sql, rows)
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return every row of a query, as tuples."""
+        try:
+            return self._cursor.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    def first(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """Return the first column of the only row of a query, or None where there is no row."""
+        rows = self.all(sql, values)
+        return rows[0][0] if rows else None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.raw.close()
+
+
+def uri(path: str, mode: str) -> str:
+    """Return the SQLite URI of a path, e.g. with mode "ro" or "rw" or "ro&immutable=1"."""
+    return f"file:{quote(Path(path).absolute().as_posix())}?mode={mode}"
+
+
+def open_writer(path: str, timeout: float, durability: str, trace: Trace | None) -> Connection:
+    """Open a connection that may write, in WAL mode; a file that is missing is made, for its owner only."""
+    if path == MEMORY:
+        connection = Connection(MEMORY, path=path, timeout=timeout, trace=trace)
+    else:
+        _create(path)
+        connection = Connection(uri(path, "rw"), path=path, timeout=timeout, trace=trace)
+    try:
+        connection.run(f"PRAGMA page_size = {PAGE_BYTES}")
+        mode = connection.first("PRAGMA journal_mode = WAL")
+        if mode not in ("wal", "memory"):
+            raise NotAStore(
+                f"{path}: its file system cannot hold a shared write-ahead log (mode {mode!r}); use a local disk"
+            )
+        connection.run(f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")
+        connection.run(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        _tune(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: str, timeout: float, trace: Trace | None) -> Connection:
+    """Open a connection that cannot write.
+
+    In a folder that may not be written and where no write-ahead log lies, nobody can be writing: the file is then
+    opened as immutable, which needs no lock files beside it.
+    """
+    connection = Connection(uri(path, "ro"), path=path, timeout=timeout, trace=trace)
+    try:
+        connection.all("PRAGMA schema_version")
+    except (NotAStore, StoreReadOnly):
+        connection.close()
+        if os.access(os.path.dirname(path) or ".", os.W_OK) or os.path.exists(f"{path}-wal"):
+            raise
+        connection = Connection(uri(path, "ro&immutable=1"), path=path, timeout=timeout, trace=trace)
+    except BaseException:
+        connection.close()
+        raise
+    _tune(connection)
+    connection.run("PRAGMA query_only = ON")
+    return connection
+
+
+def _tune(connection: Connection) -> None:
+    connection.run(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.run(f"PRAGMA mmap_size = {_MMAP_BYTES}")
+    connection.run("PRAGMA temp_store = MEMORY")
+
+
+def _create(path: str) -> None:
+    """Make an empty file with mode 0600 unless there is one.
+
+    An existing file is never opened here: closing a descriptor of it would drop the locks that SQLite holds in this
+    process.
+    """
+    if os.path.exists(path):
+        return
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise NotAStore(
+            f"{path} cannot be created: {error.strerror}; choose a folder that exists and may be written"
+        ) from error

@@ -1,0 +1,95 @@
+"""Ordered migrations: each a function, applied once, recorded in the file, all of them within one transaction."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from agentmem.errors import NotAStore, SchemaTooNew
+from agentmem.storage.connection import MEMORY, Connection, Trace, open_reader
+from agentmem.storage.schema import APPLICATION_ID, FULL_TEXT, SCHEMA_VERSION, TABLES
+
+if TYPE_CHECKING:
+    import sqlite_utils
+    from sqlite_utils.migrations import Migrations
+
+
+def _registered() -> Migrations:
+    """Return the migrations, in order; sqlite-utils is imported only by who has to migrate."""
+    from sqlite_utils.migrations import Migrations
+
+    migrations = Migrations("agentmem")
+
+    @migrations()
+    def m001_first_schema(db: sqlite_utils.Database) -> None:
+        for statement in (*TABLES, *FULL_TEXT):
+            db.execute(statement)
+
+    return migrations
+
+
+def inspect(path: str, timeout: float, trace: Trace | None, *, read_only: bool) -> None:
+    """Refuse a path that is not, and (unless ``read_only``) may not become, a store; nothing is written.
+
+    Raises:
+        NotAStore: a directory, a file that may not be read or written, no database, or another program's.
+        SchemaTooNew: written by a newer agentmem.
+    """
+    if path == MEMORY:
+        return
+    if not os.path.exists(path):
+        if read_only:
+            raise NotAStore(f"{path} does not exist; open it without read_only=True to make it")
+        return
+    if os.path.isdir(path):
+        raise NotAStore(f"{path} is a directory; give the path of a file in it, e.g. {os.path.join(path, 'memory.db')}")
+    if not read_only and not os.access(path, os.W_OK):
+        raise NotAStore(f"{path} may not be written; change its permissions, or open it with read_only=True")
+    connection = open_reader(path, timeout, trace)
+    try:
+        version = _recognise(connection)
+        if read_only and version != SCHEMA_VERSION:
+            raise NotAStore(
+                f"{path} has schema version {version}, which must be migrated; open it once without read_only=True"
+            )
+    finally:
+        connection.close()
+
+
+def _recognise(connection: Connection) -> int:
+    """Return the schema version of a store, 0 for an empty database; raise for anything else."""
+    path = connection.path
+    application = connection.first("PRAGMA application_id")
+    version = int(connection.first("PRAGMA user_version"))
+    if application == APPLICATION_ID:
+        if version > SCHEMA_VERSION:
+            raise SchemaTooNew(
+                f"{path} has schema version {version}, this agentmem knows {SCHEMA_VERSION}; upgrade agentmem to open it"
+            )
+        return version
+    if application or version or connection.first("SELECT count(*) FROM sqlite_master"):
+        raise NotAStore(f"{path} is another program's SQLite database, not an agentmem store; choose another path")
+    return 0
+
+
+def migrate(connection: Connection) -> None:
+    """Bring a store up to the newest schema; an empty database becomes a store.
+
+    Several processes may do this at once: one migrates, the others wait for it (StoreBusy past their timeout).
+    """
+    if _recognise(connection) == SCHEMA_VERSION:
+        return
+    import sqlite_utils
+
+    connection.run("BEGIN IMMEDIATE")
+    try:
+        if _recognise(connection) != SCHEMA_VERSION:
+            database = sqlite_utils.Database(connection.raw, recursive_triggers=False, execute_plugins=False)
+            _registered().apply(database)
+            connection.run(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.run("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.run("ROLLBACK")
+        raise

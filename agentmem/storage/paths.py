@@ -1,0 +1,105 @@
+"""Paths of the filter language: a bare dotted path leads into metadata, "@name" is one of the record's own fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agentmem.errors import InvalidFilter
+from agentmem.storage.jsontext import protect
+
+TEXT_FIELDS = ("id", "text", "namespace", "thread", "session", "speaker")
+NUMBER_FIELDS = ("position", "created_at", "updated_at", "expires_at", "importance")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where a filter looks, as SQL without parameters.
+
+    Attributes:
+        path: as the caller wrote it.
+        kind: "json" for metadata; "text" or "number" for the record's own fields.
+        value: the value; of an array or object its JSON text.
+        type: the JSON type's name as SQLite's json_type gives it, NULL where the key is missing; "" for own fields.
+        indexable: ``value`` may stand in an index.
+    """
+
+    path: str
+    kind: Literal["json", "text", "number"]
+    value: str
+    type: str = ""
+    indexable: bool = True
+
+
+def literal(text: str) -> str:
+    """Return a string as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def split(path: str) -> list[str]:
+    """Return the keys of a dotted path; a backslash takes the next character as it is (``a\\.b`` is one key).
+
+    Raises:
+        InvalidFilter: the path ends in a backslash.
+    """
+    keys = [""]
+    characters = iter(path)
+    for character in characters:
+        if character == ".":
+            keys.append("")
+            continue
+        if character == "\\":
+            character = next(characters, "")
+            if not character:
+                raise InvalidFilter(
+                    f"path {path!r} ends in a backslash, which must stand before the character it escapes"
+                )
+        keys[-1] += character
+    return keys
+
+
+def field_of(path: object) -> Field:
+    """Return the field that a path names.
+
+    Raises:
+        InvalidFilter: not a string, not valid Unicode, or "@" with a name that no own field has.
+    """
+    if not isinstance(path, str):
+        raise InvalidFilter(f"a path must be a string, got {path!r} ({type(path).__name__})")
+    if path.startswith("@"):
+        name = path[1:]
+        if name in TEXT_FIELDS:
+            return Field(path, "text", name)
+        if name in NUMBER_FIELDS:
+            return Field(path, "number", name)
+        known = ", ".join(f"@{field}" for field in (*TEXT_FIELDS, *NUMBER_FIELDS))
+        raise InvalidFilter(
+            f"path {path!r}: the record's own fields are {known}; a metadata key is written {chr(92) + path!r}"
+        )
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidFilter(f"path {path!r} holds a lone surrogate, which is not valid Unicode") from None
+    return _metadata_field(path, [protect(key) for key in split(path)])
+
+
+def _plain(key: str) -> bool:
+    """Say whether a key can stand in a JSON path of every SQLite version (none of its characters is escaped in JSON)."""
+    return bool(key) and not any(character in '"\\' or character < " " for character in key)
+
+
+def _metadata_field(path: str, keys: Sequence[str]) -> Field:
+    container, value, type_, run = "metadata", "", "", ""
+    for index, key in enumerate(keys):
+        if _plain(key):
+            run += f'."{key}"'
+            if index + 1 < len(keys) and _plain(keys[index + 1]):
+                continue
+            steps, run = literal("$" + run), ""
+            value, type_ = f"json_extract({container}, {steps})", f"json_type({container}, {steps})"
+        else:
+            rows = f"FROM json_each({container}) WHERE key = {literal(key)}"
+            value, type_ = f"(SELECT value {rows})", f"(SELECT type {rows})"
+        container = f"CASE {type_} WHEN 'object' THEN {value} END"
+    return Field(path, "json", value, type_, indexable=all(_plain(key) for key in keys))

@@ -1,0 +1,267 @@
+"""What can be asked of a store, within one read transaction: every answer is of the same moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from agentmem.errors import StoreDamaged, StoreError
+from agentmem.records import Change, Float32, Int64, Record
+from agentmem.rows import Rows, rows_from_tuples
+from agentmem.storage import manifest
+from agentmem.storage.connection import Connection
+from agentmem.storage.filters import Sql, all_of, compile_filter, namespace_condition
+from agentmem.storage.jsontext import load, load_all
+from agentmem.storage.manifest import SegmentRow
+
+Filter = Mapping[str, Any]
+
+_FIELDS = (
+    "id, text, metadata, namespace, thread, position, session, speaker, created_at, updated_at, expires_at, "
+    "importance, label"
+)
+_RECORDS = f"SELECT {_FIELDS} FROM records WHERE"
+_ROWS = (
+    "SELECT r.label, r.namespace, r.thread, r.session, r.speaker, r.position, r.created_at, r.expires_at, "
+    "r.importance, e.vector, e.tokens, e.terms FROM records r JOIN embeddings e ON e.label = r.label "
+    "WHERE r.label > ? ORDER BY r.label LIMIT ?"
+)
+_LINKS_OF = (
+    "WITH given(id) AS (SELECT id FROM records WHERE label IN (SELECT value FROM json_each(?))), "
+    "near(source, kind, target) AS ("
+    "SELECT source, kind, target FROM given CROSS JOIN links ON source = given.id UNION "
+    "SELECT source, kind, target FROM given CROSS JOIN links ON target = given.id) "
+    "SELECT s.label, near.kind, t.label FROM near "
+    "CROSS JOIN records s ON s.id = near.source CROSS JOIN records t ON t.id = near.target "
+    "ORDER BY 1, 2, 3"
+)
+_COUNTED_TABLES = ("records", "embeddings", "links", "changes", "segments", "feedback")
+_MAX_PLACEHOLDERS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One judged search.
+
+    Attributes:
+        at: epoch seconds.
+        query: its text, or None.
+        vector: float32 (dim,), or None.
+        shown, accepted, rejected: record ids, in the order shown.
+    """
+
+    at: float
+    query: str | None
+    vector: Float32 | None
+    shown: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=_MAX_PLACEHOLDERS + 1)
+def _marks(count: int) -> tuple[str, tuple[None, ...]]:
+    """Return the list of placeholders for ``count`` values and the NULLs (equal to nothing) that fill it up.
+
+    Lists have a power of two of placeholders, so that few prepared statements serve every length.
+    """
+    size = 1 << max(count - 1, 0).bit_length()
+    return f"({', '.join('?' * size)})", (None,) * (size - count)
+
+
+class Reader:
+    """Reads on one connection; made by ``Database.read`` and valid inside its ``with`` block only.
+
+    Expiry: methods that take ``now`` (epoch seconds) leave out what expired by then, ``now=None`` leaves out nothing;
+    the others do not look at expiry.
+    """
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def seq(self) -> int:
+        """Return the number of the last change, 0 for none."""
+        return self.connection.first("SELECT max(seq) FROM changes") or 0
+
+    def fetch(self, labels: Sequence[int] | Int64) -> list[Record]:
+        """Return the records with these labels, in their order; labels that are not live are left out."""
+        wanted = labels.tolist() if isinstance(labels, np.ndarray) else [int(label) for label in labels]
+        found = {row[12]: row for row in self._chunked(_RECORDS, "label", wanted)}
+        return _records([found[label] for label in wanted if label in found])
+
+    def get(self, ids: Sequence[str]) -> list[Record | None]:
+        """Return the records with these ids, in their order; None where there is none."""
+        found = {record.id: record for record in _records(self._chunked(_RECORDS, "id", ids))}
+        return [found.get(id) for id in ids]
+
+    def labels_of(self, ids: Sequence[str]) -> Int64:
+        """Return the labels of ids, int64 (n,); 0 where there is no such record."""
+        found = dict(self._chunked("SELECT id, label FROM records WHERE", "id", ids))
+        return np.array([found.get(id, 0) for id in ids], np.int64)
+
+    def _chunked(self, select: str, column: str, values: Sequence[Any]) -> list[Any]:
+        rows: list[Any] = []
+        for start in range(0, len(values), _MAX_PLACEHOLDERS):
+            part = values[start : start + _MAX_PLACEHOLDERS]
+            marks, filling = _marks(len(part))
+            rows += self.connection.all(f"{select} {column} IN {marks}", (*part, *filling))
+        return rows
+
+    def vector(self, id: str) -> Float32 | None:
+        """Return a record's vector as it was stored, float32 (dim,), read-only; None where there is none."""
+        blob = self.connection.first(
+            "SELECT vector FROM embeddings WHERE label = (SELECT label FROM records WHERE id = ?)", (id,)
+        )
+        return None if blob is None else np.frombuffer(blob, np.float32)
+
+    def index_rows(self, after_label: int = 0, limit: int | None = None) -> Rows:
+        """Return the live versions with a greater label, in ascending order, expired ones included.
+
+        Args:
+            after_label: exclusive.
+            limit: how many at most; None for all.
+
+        Raises:
+            StoreError: the store has no "dimension" and "token_bytes" in its configuration yet.
+        """
+        dimension, width = self.config("dimension"), self.config("token_bytes")
+        if dimension is None or width is None:
+            raise StoreError(f"{self.connection.path} is not stamped with its dimension and token width yet")
+        rows = self.connection.all(_ROWS, (int(after_label), -1 if limit is None else limit))
+        return rows_from_tuples(rows, int(dimension), np.uint16 if int(width) == 2 else np.uint32)
+
+    def dead_since(self, seq: int) -> Int64:
+        """Return the labels that updates and deletes took out after a seq, int64, ascending by seq."""
+        rows = self.connection.all("SELECT dead FROM changes WHERE seq > ? AND dead IS NOT NULL ORDER BY seq", (seq,))
+        return _column(rows)
+
+    def labels_where(self, filter: Filter | None, namespace: str | None, now: float | None) -> Int64:
+        """Return the labels of the records that match, int64, ascending.
+
+        Raises:
+            InvalidFilter: see ``filters.compile_filter``.
+        """
+        where, values = _scope(filter, namespace, now)
+        return _column(self.connection.all(f"SELECT label FROM records WHERE {where} ORDER BY label", values))
+
+    def ids_where(self, filter: Filter | None, namespace: str | None, now: float | None = None) -> list[str]:
+        """Return the ids of the records that match, by ascending label."""
+        where, values = _scope(filter, namespace, now)
+        rows = self.connection.all(f"SELECT id FROM records WHERE {where} ORDER BY label", values)
+        return [id for (id,) in rows]
+
+    def count(self, filter: Filter | None, namespace: str | None, now: float | None) -> int:
+        """Return the number of records that match."""
+        if filter or now is None:
+            where, values = _scope(filter, namespace, now)
+            return int(self.connection.first(f"SELECT count(*) FROM records WHERE {where}", values))
+        where, values = namespace_condition(namespace)
+        alive = int(self.connection.first(f"SELECT count(*) FROM records WHERE {where}", values))
+        expired = f"SELECT count(*) FROM records INDEXED BY records_expiry WHERE expires_at <= ? AND {where}"
+        return alive - int(self.connection.first(expired, (now, *values)))
+
+    def page(
+        self, after_label: int, limit: int, filter: Filter | None, namespace: str | None, now: float | None
+    ) -> list[Record]:
+        """Return at most ``limit`` matching records with a greater label, by ascending label."""
+        where, values = _scope(filter, namespace, now)
+        sql = f"{_RECORDS} label > ? AND {where} ORDER BY label LIMIT ?"
+        return _records(self.connection.all(sql, (int(after_label), *values, limit)))
+
+    def changes(self, since: int = 0, limit: int | None = None) -> list[Change]:
+        """Return the changes after a seq, oldest first."""
+        sql = "SELECT seq, op, id, at FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
+        return [Change(*row) for row in self.connection.all(sql, (since, -1 if limit is None else limit))]
+
+    def namespaces(self, prefix: str | None = None) -> list[tuple[str, int]]:
+        """Return (namespace, number of records), by name; with a prefix only names that begin with it."""
+        counted = "SELECT namespace, count(*) FROM records {} GROUP BY namespace ORDER BY namespace"
+        if not prefix:
+            return self.connection.all(counted.format(""))
+        found = self.connection.all(counted.format("WHERE namespace >= ?"), (prefix,))
+        return [row for row in found if row[0].startswith(prefix)]
+
+    def has_links(self) -> bool:
+        """Say whether any record has links."""
+        return bool(self.connection.first("SELECT EXISTS (SELECT 1 FROM links)"))
+
+    def links(self, id: str) -> list[tuple[str, str]]:
+        """Return the links that a record has, as (kind, target id) pairs, sorted."""
+        return self.connection.all("SELECT kind, target FROM links WHERE source = ? ORDER BY kind, target", (id,))
+
+    def links_of(self, labels: Sequence[int] | Int64) -> tuple[Int64, list[str], Int64]:
+        """Return all links from and to the records with these labels: source labels, kinds, target labels."""
+        wanted = json.dumps([int(label) for label in labels])
+        rows = self.connection.all(_LINKS_OF, (wanted,))
+        return _column(rows), [kind for _, kind, _ in rows], np.array([target for _, _, target in rows], np.int64)
+
+    def expired(self, now: float) -> list[str]:
+        """Return the ids of the records that expired by ``now``."""
+        rows = self.connection.all("SELECT id FROM records WHERE expires_at <= ? ORDER BY label", (now,))
+        return [id for (id,) in rows]
+
+    def next_expiry(self, now: float) -> float | None:
+        """Return when the next record expires after ``now``, or None."""
+        found: float | None = self.connection.first("SELECT min(expires_at) FROM records WHERE expires_at > ?", (now,))
+        return found
+
+    def config(self, key: str) -> str | None:
+        """Return a configuration value, or None."""
+        found: str | None = self.connection.first("SELECT value FROM config WHERE key = ?", (key,))
+        return found
+
+    def segments(self) -> list[SegmentRow]:
+        """Return the manifest, the base first."""
+        return manifest.listed(self.connection)
+
+    def feedback(self, limit: int | None = None) -> list[Feedback]:
+        """Return the newest judged searches, oldest first."""
+        sql = "SELECT at, query, vector, shown, accepted, rejected FROM feedback ORDER BY id DESC LIMIT ?"
+        rows = self.connection.all(sql, (-1 if limit is None else limit,))
+        return [
+            Feedback(at, query, None if vector is None else np.frombuffer(vector, np.float32), *map(_ids, judged))
+            for at, query, vector, *judged in reversed(rows)
+        ]
+
+    def explain(self, filter: Filter | None, namespace: str | None) -> list[str]:
+        """Return SQLite's plan of ``labels_where`` with these arguments, one line a step."""
+        where, values = _scope(filter, namespace, None)
+        rows = self.connection.all(f"EXPLAIN QUERY PLAN SELECT label FROM records WHERE {where} ORDER BY label", values)
+        return [row[3] for row in rows]
+
+    def table_stats(self) -> dict[str, int]:
+        """Return the number of rows of each table, and the database's size and free space in bytes."""
+        stats = {name: int(self.connection.first(f"SELECT count(*) FROM {name}")) for name in _COUNTED_TABLES}
+        page = int(self.connection.first("PRAGMA page_size"))
+        stats["bytes"] = page * int(self.connection.first("PRAGMA page_count"))
+        stats["free_bytes"] = page * int(self.connection.first("PRAGMA freelist_count"))
+        return stats
+
+
+def _scope(filter: Filter | None, namespace: str | None, now: float | None) -> Sql:
+    conditions = [namespace_condition(namespace), compile_filter(filter)]
+    if now is not None:
+        conditions.append(("(expires_at IS NULL OR expires_at > ?)", (now,)))
+    return all_of(conditions)
+
+
+def _column(rows: Sequence[Any]) -> Int64:
+    return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+
+def _ids(text: str) -> tuple[str, ...]:
+    return tuple(load(text))
+
+
+def _records(rows: Sequence[Any]) -> list[Record]:
+    try:
+        metadata = load_all([row[2] for row in rows])
+    except ValueError as error:
+        raise StoreDamaged(f"the metadata of a record is not JSON: {error}; restore a backup") from error
+    return [Record(row[0], row[1], data, *row[3:]) for row, data in zip(rows, metadata, strict=True)]

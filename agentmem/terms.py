@@ -1,0 +1,68 @@
+"""The words of a query that are scored: BM25 terms, and word pieces for late interaction that inherit their weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentmem.embed.protocol import TokenEmbedder
+from agentmem.records import Float32
+from agentmem.rerank.lexicon import STOP_STEMS, TIME_STEMS, piece_weights
+from agentmem.storage.terms import Analyzer
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTerms:
+    """A query's text, taken apart.
+
+    Attributes:
+        words: its words, in order, as ``Analyzer`` makes them.
+        word_ids: uint32, the stem id of each word.
+        ids: uint32, the stems that are scored: each once, in order, without stop words unless all are.
+    """
+
+    words: tuple[str, ...]
+    word_ids: NDArray[np.uint32]
+    ids: NDArray[np.uint32]
+
+
+@cache
+def _ids(stems: frozenset[str]) -> NDArray[np.uint32]:
+    return np.array(sorted(crc32(stem.encode()) for stem in stems), np.uint32)
+
+
+def time_ids() -> NDArray[np.uint32]:
+    """Return the ids of the stems by which a text tells when something happened."""
+    return _ids(TIME_STEMS)
+
+
+def query_terms(text: str, analyzer: Analyzer) -> QueryTerms:
+    """Take a query's text apart."""
+    words, ids = analyzer.terms(text)
+    distinct = np.array(list(dict.fromkeys(ids.tolist())), np.uint32)
+    scored = distinct[~np.isin(distinct, _ids(STOP_STEMS))]
+    return QueryTerms(tuple(words), ids, scored if len(scored) else distinct)
+
+
+def pieces(terms: QueryTerms, idf: Float32, tokenizer: TokenEmbedder) -> tuple[Float32, Float32]:
+    """Return the unit vectors of the query's word pieces, float32 (p, d), and their weights, float32 (p,), sum 1.
+
+    Args:
+        terms: of the query.
+        idf: of ``terms.ids``.
+        tokenizer: whose token vectors the records' token ids refer to.
+    """
+    weight_of = dict(zip(terms.ids.tolist(), idf.tolist(), strict=True))
+    scored = [(word, i) for word, i in zip(terms.words, terms.word_ids.tolist(), strict=True) if i in weight_of]
+    tokens = tokenizer.token_ids([word for word, _ in scored])
+    codes, scales = tokenizer.token_table()
+    if not tokens or not sum(map(len, tokens)):
+        return np.empty((0, codes.shape[1]), np.float32), np.empty(0, np.float32)
+    stems = [str(i) for (_, i), ids in zip(scored, tokens, strict=True) for _ in ids]
+    every = np.concatenate(tokens)
+    vectors = codes[every].astype(np.float32) * scales[every, None]
+    return vectors, piece_weights(stems, {str(i): weight for i, weight in weight_of.items()})

@@ -1,0 +1,160 @@
+/* What all attention kernels are made of: eight rows at a time, and an exp that the compiler vectorises.
+
+   Rows come in groups of EIGHT, so that a shared operand is loaded once for eight multiply-adds and eight accumulators
+   hide the latency.  A last, incomplete group repeats its last row (with weight zero): there is no remainder code. */
+#ifndef AGENTMEM_ATTENTION_ROWS_H
+#define AGENTMEM_ATTENTION_ROWS_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "simd.h"
+
+enum { EIGHT = 8 };
+
+/* Weights below e^-64 of the largest are zero: they cannot show in float32, and their products would be denormal. */
+#define SMALLEST_EXPONENT (-64.0f)
+
+/* exp(x) for x <= 0, relative error about 1e-7; 2^n by exponent bits times a polynomial on [-ln2/2, ln2/2]. */
+AGENTMEM_INLINE float small_exp(float x)
+{
+    const float round_magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to the nearest integer */
+    const float kept = x < SMALLEST_EXPONENT ? SMALLEST_EXPONENT : x;
+    const float n = (kept * 1.44269504089f + round_magic) - round_magic;
+    const float r = (kept - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.384364407e-03f;
+    int32_t bits;
+    p = p * r + 8.374163392e-03f;
+    p = p * r + 4.166800258e-02f;
+    p = p * r + 1.666643117e-01f;
+    p = p * r + 4.999999421e-01f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    memcpy(&bits, &p, sizeof bits);
+    bits += (int32_t)n * (1 << 23);
+    memcpy(&p, &bits, sizeof p);
+    return x < SMALLEST_EXPONENT ? 0.0f : p;
+}
+
+/* Row addresses of the group that starts at j: through ``index`` where there is one, the last row repeated past n. */
+AGENTMEM_INLINE void group_rows(const float *base, const int64_t *index, int64_t stride, int64_t j, int64_t n,
+                                const float *rows[EIGHT])
+{
+    for (int t = 0; t < EIGHT; t++) {
+        const int64_t at = j + t < n ? j + t : n - 1;
+        rows[t] = base + (index ? index[at] : at) * stride;
+    }
+}
+
+AGENTMEM_INLINE void prefetch_group(const float *base, const int64_t *index, int64_t stride, int64_t j, int64_t n,
+                                    int64_t dim)
+{
+    for (int64_t at = j; at < n && at < j + EIGHT; at++)
+        for (int64_t i = 0; i < dim; i += 16)
+            AGENTMEM_PREFETCH(base + index[at] * stride + i);
+}
+
+/* sums[t] = x . rows[t] */
+AGENTMEM_INLINE void dot_group(const float *x, const float *const rows[EIGHT], int64_t dim, float sums[EIGHT])
+{
+    const float *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3];
+    const float *r4 = rows[4], *r5 = rows[5], *r6 = rows[6], *r7 = rows[7];
+    float s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3, s4, s5, s6, s7)
+    for (int64_t i = 0; i < dim; i++) {
+        const float a = x[i];
+        s0 += a * r0[i];
+        s1 += a * r1[i];
+        s2 += a * r2[i];
+        s3 += a * r3[i];
+        s4 += a * r4[i];
+        s5 += a * r5[i];
+        s6 += a * r6[i];
+        s7 += a * r7[i];
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+    sums[4] = s4, sums[5] = s5, sums[6] = s6, sums[7] = s7;
+}
+
+/* out += sum over t of w[t] * rows[t] */
+AGENTMEM_INLINE void add_group(float *out, const float w[EIGHT], const float *const rows[EIGHT], int64_t dim)
+{
+    const float *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3];
+    const float *r4 = rows[4], *r5 = rows[5], *r6 = rows[6], *r7 = rows[7];
+    const float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5], w6 = w[6], w7 = w[7];
+#pragma omp simd
+    for (int64_t i = 0; i < dim; i++)
+        out[i] += ((w0 * r0[i] + w1 * r1[i]) + (w2 * r2[i] + w3 * r3[i])) +
+                  ((w4 * r4[i] + w5 * r5[i]) + (w6 * r6[i] + w7 * r7[i]));
+}
+
+/* out[j] = scale * (x . row j) */
+AGENTMEM_INLINE void dot_rows(const float *x, const float *base, const int64_t *index, int64_t stride, int64_t n,
+                              int64_t dim, float scale, float *out)
+{
+    const float *rows[EIGHT];
+    float sums[EIGHT];
+    for (int64_t j = 0; j < n; j += EIGHT) {
+        if (index)
+            prefetch_group(base, index, stride, j + EIGHT, n, dim);
+        group_rows(base, index, stride, j, n, rows);
+        dot_group(x, rows, dim, sums);
+        for (int64_t t = 0; t < EIGHT && j + t < n; t++)
+            out[j + t] = scale * sums[t];
+    }
+}
+
+/* out += weights . rows; entries of ``weights`` from n up to a multiple of EIGHT are zero. */
+AGENTMEM_INLINE void add_rows(float *out, const float *weights, const float *base, const int64_t *index,
+                              int64_t stride, int64_t n, int64_t dim)
+{
+    const float *rows[EIGHT];
+    for (int64_t j = 0; j < n; j += EIGHT) {
+        group_rows(base, index, stride, j, n, rows);
+        add_group(out, weights + j, rows, dim);
+    }
+}
+
+AGENTMEM_INLINE float largest(const float *x, int64_t n)
+{
+    float top = -INFINITY;
+#pragma omp simd reduction(max : top)
+    for (int64_t j = 0; j < n; j++)
+        top = x[j] > top ? x[j] : top;
+    return top;
+}
+
+/* x <- exp(x - top), zeros up to the next multiple of EIGHT; returns the sum. */
+AGENTMEM_INLINE float exp_row(float *x, int64_t n, float top)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; j++) {
+        const float e = small_exp(x[j] - top);
+        x[j] = e;
+        sum += e;
+    }
+    for (int64_t j = n; j % EIGHT; j++)
+        x[j] = 0;
+    return sum;
+}
+
+AGENTMEM_INLINE void scale_row(float *x, int64_t n, float factor)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+        x[j] *= factor;
+}
+
+/* NaN when any entry is NaN or infinite, else 0. */
+AGENTMEM_INLINE float probe(const float *x, int64_t n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; j++)
+        sum += x[j] * 0.0f;
+    return sum;
+}
+
+#endif
