@@ -151,7 +151,8 @@ def _spread(values: Float32) -> Float32:
     known = values[~np.isnan(values)]
     if not len(known) or known.max() == known.min():
         return np.zeros(len(values), np.float32)
-    return np.nan_to_num((values - known.min()) / (known.max() - known.min()), nan=0.0)
+    scaled: Float32 = np.nan_to_num((values - known.min()) / (known.max() - known.min()), nan=0.0)
+    return scaled
 
 
 def _follow_links(reader: Reader, view: View, scope: Scope, first: Int64, dense: Float32) -> list[tuple[int, int]]:

@@ -72,19 +72,24 @@ class Ranker:
         return self._attended(ctx, view, found)
 
     def _attended(self, ctx: SearchContext, view: View, found: Candidates) -> fusion.Ranking:
-        """Rank by a mechanism of the catalogue alone, over the candidates' vectors."""
+        """Rank by a mechanism of the catalogue alone: late interaction by the texts' tokens, any other by vectors."""
+        name = ctx.attention_config.mechanism
         if ctx.embedding is None:
-            raise InvalidInput(f"mechanism {ctx.attention_config.mechanism!r} needs a query vector and there is none")
-        columns = view.columns(found.rows)
-        scores = attention.score(
-            ctx.embedding,
-            view.vectors(found.rows),
-            mechanism=ctx.attention_config.mechanism,
-            params=ctx.attention_config.params or None,
-            positions=columns.position,
-            groups=_numbered(columns.thread_key),
-        )
-        return fusion.ranking_of(_plain(found), scores[None], (ctx.attention_config.mechanism,))
+            raise InvalidInput(f"mechanism {name!r} needs a query vector and there is none")
+        if name == "late-interaction":
+            scores = np.nan_to_num(self._late(view, found, found.rows), nan=-np.inf)
+        else:
+            columns = view.columns(found.rows)
+            order = {"positions": columns.position, "groups": _numbered(columns.thread_key)}
+            taken = attention.get_mechanism(name).takes
+            scores = attention.score(
+                ctx.embedding,
+                view.vectors(found.rows),
+                mechanism=name,
+                params=ctx.attention_config.params or None,
+                **{key: value for key, value in order.items() if key in taken},
+            )
+        return fusion.ranking_of(_plain(found), scores[None], (name,))
 
     def _evidence(self, ctx: SearchContext, view: View, scope: Scope, found: Candidates) -> Evidence:
         """Gather what every head looks at."""

@@ -74,9 +74,11 @@ def print_answers(answers: Sequence[Answer]) -> None:
         table.add_row("", "", head, "")
         for hit in answer.hits[:SHOWN]:
             mark = Text("✓" if hit.id in answer.relevant else "", style="bold green")
-            day = when(hit.record.created_at).split()[0]
-            memory = Text(f"{day} {clean(hit.record.speaker)}".rstrip() + ": ", style="cyan")
-            memory.append(clean(hit.text, 160), style="default")
-            table.add_row(f"{hit.score:.3f}", mark, memory, Text(reasons(hit), style="dim"))
+            text, speaker = clean(hit.text, 160), clean(hit.record.speaker)
+            said = "" if not speaker or text.startswith(f"{speaker}:") else f"{speaker}: "
+            memory = Text(f"{when(hit.record.created_at).split()[0]} {said}", style="cyan").append(
+                text, style="default"
+            )
+            table.add_row(f"{hit.score:.2f}", mark, memory, Text(reasons(hit), style="dim"))
         table.add_section()
     console().print(table)

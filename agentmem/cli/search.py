@@ -43,7 +43,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
         note = " · ".join(clean(part) for part in (record.namespace, record.speaker, when(record.created_at)) if part)
         memory = Text(clean(record.text, 300) or "(no text)").append(f"\n{note}", style="dim")
         why = [Text(reasons(hit))] if explained else []
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", memory, Text(clean(record.id), style="dim"), *why)
+        table.add_row(str(hit.rank), f"{hit.score:.2f}", memory, Text(clean(record.id), style="dim"), *why)
     console().print(table)
 
 

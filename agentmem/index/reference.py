@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from agentmem.records import Float32, Int64
 
 
+MAX_LEVELS = 64
+"""Higher levels are not believed."""
+
+
 def exact_scores(vectors: Float32, query: Float32, rows: Any, l2: bool) -> Float32:
     """Return the scores of some rows: inner products, or minus the squared distances."""
     some = vectors[rows]
@@ -57,7 +61,7 @@ def search(
 
     for line, query in enumerate(queries):
         best, best_score = entry, float(exact_scores(vectors, query, [entry], l2)[0])
-        for level in range(max_level, 0, -1):
+        for level in range(min(max_level, MAX_LEVELS), 0, -1):
             while others := level_links(best, level):
                 found = exact_scores(vectors, query, others, l2)
                 if not float(found.max()) > best_score:

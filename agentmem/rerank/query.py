@@ -25,7 +25,17 @@ _QUESTION = re.compile(
     r"will|would|should|may|might))\b",
     re.IGNORECASE,
 )
-_WHO = {"whom": "who", "whose": "who"}
+_FORMS: dict[str, QuestionForm] = {
+    "who": "who",
+    "whom": "who",
+    "whose": "who",
+    "what": "what",
+    "when": "when",
+    "where": "where",
+    "why": "why",
+    "how": "how",
+    "which": "which",
+}
 
 _TASKS: tuple[tuple[TaskType, re.Pattern[str]], ...] = (
     (
@@ -92,9 +102,7 @@ def _question_form(text: str) -> QuestionForm:
     match = _QUESTION.match(text)
     if match is None:
         return "none"
-    word = (match[1] or "yes-no").lower()
-    form: QuestionForm = _WHO.get(word, word)  # type: ignore[assignment]
-    return form
+    return _FORMS[match[1].lower()] if match[1] else "yes-no"
 
 
 def analyze_query_complexity(text: str) -> QueryProfile:

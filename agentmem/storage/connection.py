@@ -14,7 +14,6 @@ from agentmem.errors import NotAStore, StoreBusy, StoreDamaged, StoreError, Stor
 MEMORY = ":memory:"
 PAGE_BYTES = 8192
 SYNCHRONOUS = {"normal": 1, "full": 2}
-MINIMUM_SQLITE = (3, 37, 0)
 
 _CACHED_STATEMENTS = 256
 _CACHE_KIB = 16_384

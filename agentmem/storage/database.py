@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
-from types import TracebackType
 
 from agentmem.errors import InvalidInput, StoreBusy, StoreClosed, StoreError, StoreReadOnly
 from agentmem.storage import maintenance
@@ -237,9 +236,7 @@ class _Read:
         self._pooled = pooled
         return pooled[1]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         if self._locked:
             self._database._lock.release()
         elif self._pooled is not None:
@@ -280,9 +277,7 @@ class _Transaction:
         database._depth += 1
         return writer
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         database = self._database
         connection = self._writer.connection
         database._depth = self._depth

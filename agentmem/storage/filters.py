@@ -1,9 +1,9 @@
 r"""The filter language, compiled to SQL with bound values.
 
-A filter is a mapping: ``{"topic": "life", "stars": {"$gte": 3}}`` matches records for which every entry holds.  Keys are
-paths (``paths.field_of``): dotted into metadata (``a\.b`` is the key "a.b", ``\@x`` the key "@x"), or the record's own
-fields ``@id @text @namespace @thread @session @speaker`` (strings) and ``@position @created_at @updated_at @expires_at
-@importance`` (numbers; times in epoch seconds).
+A filter is a mapping: ``{"topic": "life", "stars": {"$gte": 3}}`` matches records for which every entry holds.  Keys
+are paths (``paths.field_of``): dotted into metadata (``a\.b`` is the key "a.b", ``\@x`` the key "@x"), or the record's
+own fields ``@id @text @namespace @thread @session @speaker`` (strings) and ``@position @created_at @updated_at
+@expires_at @importance`` (numbers; times in epoch seconds).
 
 =====================================  =========================================================================
 ``{"x": value}``, ``$eq``              equal, and of the same JSON type
@@ -127,7 +127,7 @@ def _entry(key: object, operand: Any, depth: int) -> Sql:
 
 
 def _unknown(operator: object, where: str) -> InvalidFilter:
-    known = " ".join(("$and", "$or", *_OPERATORS))
+    known = " ".join(("$and", "$or", "$not", *map(str, _OPERATORS)))
     return InvalidFilter(
         f"unknown operator {operator!r} at {where}; the operators are {known} "
         f"(a metadata key that begins with $ is written with a backslash before it)"
@@ -135,7 +135,7 @@ def _unknown(operator: object, where: str) -> InvalidFilter:
 
 
 def _field_conditions(field: Field, operand: Any, depth: int) -> Sql:
-    """Return the condition of ``path: operand``; a mapping whose keys begin with $ holds operators, all of which hold."""
+    """Return the condition of ``path: operand``; of a mapping with $ keys, the conjunction of its operators."""
     if depth > MAX_DEPTH:
         raise InvalidFilter(f"the filter is nested deeper than {MAX_DEPTH} levels at {field.path!r}; flatten it")
     if not isinstance(operand, Mapping) or not any(isinstance(key, str) and key.startswith("$") for key in operand):
@@ -219,7 +219,7 @@ def _comparable(field: Field, operand: Any) -> bool:
 
 
 def _number(operand: float) -> str:
-    """Return the placeholder of a number; floats are read by SQLite itself, as those in metadata are, to the same bits."""
+    """Return the placeholder of a number; SQLite itself reads floats, as it does in metadata, to the same bits."""
     return "json_extract(?, '$')" if isinstance(operand, float) else "?"
 
 

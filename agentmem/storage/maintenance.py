@@ -16,7 +16,8 @@ _ORPHANS = (
     ),
     (
         "links with an end that does not exist",
-        "SELECT count(*) FROM links WHERE source NOT IN (SELECT id FROM records) OR target NOT IN (SELECT id FROM records)",
+        "SELECT count(*) FROM links "
+        "WHERE source NOT IN (SELECT id FROM records) OR target NOT IN (SELECT id FROM records)",
     ),
     (
         "records whose version is not in the change log",

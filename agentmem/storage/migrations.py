@@ -64,7 +64,7 @@ def _recognise(connection: Connection) -> int:
     if application == APPLICATION_ID:
         if version > SCHEMA_VERSION:
             raise SchemaTooNew(
-                f"{path} has schema version {version}, this agentmem knows {SCHEMA_VERSION}; upgrade agentmem to open it"
+                f"{path} has schema version {version}, this agentmem knows {SCHEMA_VERSION}; upgrade agentmem"
             )
         return version
     if application or version or connection.first("SELECT count(*) FROM sqlite_master"):

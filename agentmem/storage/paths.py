@@ -38,7 +38,7 @@ def literal(text: str) -> str:
 
 
 def split(path: str) -> list[str]:
-    """Return the keys of a dotted path; a backslash takes the next character as it is (``a\\.b`` is one key).
+    r"""Return the keys of a dotted path; a backslash takes the next character as it is (``a\.b`` is one key).
 
     Raises:
         InvalidFilter: the path ends in a backslash.
@@ -85,7 +85,7 @@ def field_of(path: object) -> Field:
 
 
 def _plain(key: str) -> bool:
-    """Say whether a key can stand in a JSON path of every SQLite version (none of its characters is escaped in JSON)."""
+    """Say whether a key can stand in a JSON path of every SQLite version: JSON escapes none of its characters."""
     return bool(key) and not any(character in '"\\' or character < " " for character in key)
 
 

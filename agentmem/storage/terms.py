@@ -21,7 +21,7 @@ _CACHED_WORDS = 200_000
 
 
 def fold(text: str) -> str:
-    """Return a text casefolded and without the diacritics of Latin, Greek and Cyrillic; compatibility forms are unified."""
+    """Return a text casefolded, without Latin, Greek and Cyrillic diacritics, in compatibility form (NFKC)."""
     if text.isascii():
         return text.lower()
     bare = _MARKS.sub("", unicodedata.normalize("NFKD", text))

@@ -55,7 +55,7 @@ def test_add_refuses(vectors_store, kwargs, error, match):
         ({"embedding": ONE, "offset": -1}, agentmem.InvalidInput, "offset"),
         ({"embedding": ONE, "mechanism": "memory-head"}, agentmem.UnknownMechanism, "memory-heads"),
         ({"embedding": ONE, "filter": {"a": {"$near": 1}}}, agentmem.InvalidFilter, r"\$nin"),
-        ({"embedding": ONE, "filter": ["a"]}, agentmem.InvalidFilter, ""),
+        ({"embedding": ONE, "filter": ["a"]}, agentmem.InvalidFilter, "filter"),
         ({"embedding": [1, 2, 3]}, agentmem.InvalidVector, "dimension 4"),
         ({"text": "word", "mechanism": "dense"}, agentmem.InvalidInput, "embed"),
     ],

@@ -12,6 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 import agentmem
 from agentmem import maintenance
+from agentmem.index import planner
 
 DIM = 7
 NAMESPACES = ("", "users/1", "users/10", "users/1/notes", "team")
@@ -41,6 +42,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr("agentmem.validation.wall_clock", lambda: self.clock)
         self.patch.setattr(maintenance, "GRAPH_ROWS", 12)
+        self.patch.setattr(planner, "SCAN_ROWS", 6)
         self.store = self.connect()
         self.model = {}
 

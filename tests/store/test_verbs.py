@@ -236,7 +236,7 @@ def test_links_bring_their_targets_in(vectors_store):
     )
     source = vectors_store.add("quince jam", embedding=ONE, links=[("related", target)])
     hits = vectors_store.search("quince", embedding=ONE, k=3, explain=True)
-    assert hits[0].id == source
+    assert source in [hit.id for hit in hits[:2]]
     found = vectors_store.search("quince", embedding=ONE, k=90, explain=True)
     assert "links" in next(hit for hit in found if hit.id == target).explanation.sources
 
