@@ -66,8 +66,8 @@ def gather(ctx: SearchContext, reader: Reader, view: View, scope: Scope, core: S
     mechanism = ctx.attention_config.mechanism
     if ctx.embedding is None and (ctx.text is None or mechanism not in ("auto", "memory-heads", "lexical")):
         raise InvalidInput(
-            f"mechanism {mechanism!r} needs a query vector and there is none: give embedding=..., or open the store with "
-            "an embedder that knows a word of the query"
+            f"mechanism {mechanism!r} needs a query vector and there is none: give embedding=..., or open the store "
+            "with an embedder that knows a word of the query"
         )
     sources: list[tuple[int, Int64]] = []
     terms, bm25 = None, None

@@ -212,6 +212,12 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
         self.index.reload()
         return result
 
+    def wait_for_merge(self, timeout: float | None = None) -> None:
+        """Wait for the background merge that this store started, if one is running; for ``timeout`` seconds at most."""
+        if self._merger is not None:
+            self._merger.wait(timeout)
+        self.index.reload()
+
     def vacuum(self) -> None:
         """Give back free space and overwrite what was deleted, in the database and, by a rebuild, in the index.
 

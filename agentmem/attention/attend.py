@@ -112,7 +112,7 @@ class Native:
         return routed
 
     def attend_rows(
-        self, matrix: Floats, rows: NDArray[np.int64], query: Floats, scale: float
+        self, matrix: Floats, rows: NDArray[np.int64], query: Floats, scale: float | None
     ) -> tuple[Floats, Floats]:
         """Gather and attention; ``rows`` of the compiled module is the same without these checks."""
         out, weights, bad = self.rows(matrix, rows, query, scale)
@@ -137,7 +137,8 @@ class Native:
 
 
 @cache
-def _native() -> Native | None:
+def native() -> Native | None:
+    """Return the compiled engine, or None where NumPy has to do its work."""
     modules = [backends.kernels(name) for name in ("attention", "hyperbolic", "maxsim")]
     attention, hyperbolic, maxsim = modules
     return Native(attention, hyperbolic, maxsim) if attention and hyperbolic and maxsim else None
@@ -161,14 +162,14 @@ def engine(backend: str, dtype: Any = np.float32) -> forms.Engine:
         raise InvalidInput(f"backend: expected one of {', '.join(backends.CHOICES)}, came {backend!r}")
     if backend == "numpy" or (backend == "auto" and dtype != np.float32):
         return REFERENCE
-    native = _native()
+    kernels = native()
     if backend == "auto":
-        return native or REFERENCE
-    if native is None:
+        return kernels or REFERENCE
+    if kernels is None:
         raise BackendUnavailable("backend='native': the kernels are not built or AGENTMEM_BACKEND=numpy; use 'auto'")
     if dtype != np.float32:
         raise BackendUnavailable(f"backend='native': the kernels take float32, came {dtype}; convert, or use 'auto'")
-    return native
+    return kernels
 
 
 def _run(

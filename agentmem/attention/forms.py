@@ -57,7 +57,7 @@ class Engine(Protocol):
         """Experts and gates of each query."""
 
     def attend_rows(
-        self, matrix: Floats, rows: NDArray[np.int64], query: Floats, scale: float
+        self, matrix: Floats, rows: NDArray[np.int64], query: Floats, scale: float | None
     ) -> tuple[Floats, Floats]:
         """Gather and attention."""
 

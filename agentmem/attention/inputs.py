@@ -21,15 +21,16 @@ def floats(name: str, array: object, ndims: tuple[int, ...]) -> Floats:
     Raises:
         InvalidInput: another type, dtype or number of dimensions, or rows of no length.
     """
-    came = np.asarray(array)
-    if came.dtype not in (np.float32, np.float64):
+    came = array if type(array) is np.ndarray else np.asarray(array)
+    if came.dtype != np.float32 and came.dtype != np.float64:
         raise InvalidInput(f"{name}: expected float32 or float64, came {came.dtype}; convert with astype(np.float32)")
     if came.ndim not in ndims:
         expected = " or ".join(f"{ndim} dimensions" for ndim in ndims)
         raise InvalidInput(f"{name}: expected {expected}, came shape {came.shape}; reshape it")
     if came.shape[-1] == 0:
         raise InvalidVector(f"{name}: expected rows of at least one number, came shape {came.shape}")
-    return np.require(came, requirements=["C", "A"])
+    flags = came.flags
+    return came if flags.c_contiguous and flags.aligned else np.require(came, requirements=["C", "A"])
 
 
 def integers(name: str, array: object, count: int) -> NDArray[np.int64]:
@@ -48,6 +49,8 @@ def integers(name: str, array: object, count: int) -> NDArray[np.int64]:
 
 def same_dtype(*arrays: Floats) -> tuple[Floats, ...]:
     """Return the arrays in one dtype: float64 where any of them is."""
+    if all(array.dtype == arrays[0].dtype for array in arrays):
+        return arrays
     dtype = np.result_type(*arrays)
     return tuple(array if array.dtype == dtype else array.astype(dtype) for array in arrays)
 

@@ -207,11 +207,12 @@ class Reference:
         return chosen.astype(np.int32), gates
 
     def attend_rows(
-        self, matrix: Floats, rows: NDArray[np.int64], query: Floats, scale: float
+        self, matrix: Floats, rows: NDArray[np.int64], query: Floats, scale: float | None
     ) -> tuple[Floats, Floats]:
-        """Gather and attention: query (b, dim), rows (b, m), −1 for no row."""
+        """Gather and attention: query (b, dim), rows (b, m), −1 for no row; scale None for 1/√dim."""
         gathered = matrix[np.maximum(rows, 0)].astype(np.float64)
         require_finite(query=query, gathered=gathered)
+        scale = matrix.shape[1] ** -0.5 if scale is None else scale
         scores = scale * np.einsum("bmd,bd->bm", gathered, query.astype(np.float64))
         weights = softmax_rows(np.where(rows >= 0, scores, -np.inf))
         return np.einsum("bm,bmd->bd", weights, gathered), weights

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentmem.attention.attend import AttentionResult, Native, engine
+from agentmem.attention.attend import AttentionResult, engine, native
 from agentmem.attention.inputs import Floats, floats, require_finite
 from agentmem.errors import InvalidInput, InvalidVector
 
@@ -36,14 +36,11 @@ def attend_rows(
         InvalidInput: another dtype or shape, or a row outside the matrix; InvalidVector for NaN and infinity.
         BackendUnavailable: the backend asked for cannot run.
     """
-    ran = engine(backend)
-    if scale is None:
-        shape = np.shape(matrix)
-        scale = max(shape[-1], 1) ** -0.5 if shape else 1.0
-    if isinstance(ran, Native):
-        result = ran.rows(matrix, rows, query, scale)
+    if (backend == "auto" or backend == "native") and (kernel := native()) is not None:
+        result = kernel.rows(matrix, rows, query, scale)  # its own checks are enough where everything fits
         if result is not None and not result[2]:
             return AttentionResult(result[0], result[1], "native")
+    ran = engine(backend)
     checked, lists, queries = _checked_rows(matrix, rows, query)
     out, weights = ran.attend_rows(checked, lists, queries, scale)
     lead = np.shape(query)[:-1]

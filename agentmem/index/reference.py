@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from agentmem.records import Float32, Int64
 
-
 MAX_LEVELS = 64
 """Higher levels are not believed."""
 

@@ -264,6 +264,8 @@ class _Transaction:
         if database._owner != get_ident():
             database._acquire()
         if database._depth:
+            if not connection.in_transaction:
+                raise StoreError(f"{database.path}: SQLite has undone this transaction after an error; leave it and retry")
             connection.run(f"SAVEPOINT part_{database._depth}")
         else:
             try:

@@ -148,13 +148,15 @@ class Reader:
             InvalidFilter: see ``filters.compile_filter``.
         """
         where, values = _scope(filter, namespace, now)
-        return _column(self.connection.all(f"SELECT label FROM records WHERE {where} ORDER BY label", values))
+        labels = _column(self.connection.all(f"SELECT label FROM records WHERE {where}", values))
+        labels.sort()
+        return labels
 
     def ids_where(self, filter: Filter | None, namespace: str | None, now: float | None = None) -> list[str]:
         """Return the ids of the records that match, by ascending label."""
         where, values = _scope(filter, namespace, now)
-        rows = self.connection.all(f"SELECT id FROM records WHERE {where} ORDER BY label", values)
-        return [id for (id,) in rows]
+        rows = self.connection.all(f"SELECT label, id FROM records WHERE {where}", values)
+        return [id for _, id in sorted(rows)]
 
     def count(self, filter: Filter | None, namespace: str | None, now: float | None) -> int:
         """Return the number of records that match."""
@@ -232,7 +234,7 @@ class Reader:
     def explain(self, filter: Filter | None, namespace: str | None) -> list[str]:
         """Return SQLite's plan of ``labels_where`` with these arguments, one line a step."""
         where, values = _scope(filter, namespace, None)
-        rows = self.connection.all(f"EXPLAIN QUERY PLAN SELECT label FROM records WHERE {where} ORDER BY label", values)
+        rows = self.connection.all(f"EXPLAIN QUERY PLAN SELECT label FROM records WHERE {where}", values)
         return [row[3] for row in rows]
 
     def table_stats(self) -> dict[str, int]:

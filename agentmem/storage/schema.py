@@ -40,7 +40,8 @@ TABLES = (
     "at REAL NOT NULL)",
     "CREATE TABLE config (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE segments (name TEXT PRIMARY KEY, kind TEXT NOT NULL, seq INTEGER NOT NULL, "
-    "max_label INTEGER NOT NULL, n_rows INTEGER NOT NULL, bytes INTEGER NOT NULL, checksum NOT NULL, published_at REAL NOT NULL)",
+    "max_label INTEGER NOT NULL, n_rows INTEGER NOT NULL, bytes INTEGER NOT NULL, checksum NOT NULL, "
+    "published_at REAL NOT NULL)",
     "CREATE TABLE feedback (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, query TEXT, vector BLOB, "
     "shown TEXT NOT NULL, accepted TEXT NOT NULL, rejected TEXT NOT NULL)",
     "CREATE TABLE weights (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, mechanism TEXT NOT NULL, "

@@ -132,10 +132,15 @@ def test_expired_records_are_never_returned(vectors_store, monkeypatch):
 
 def test_transaction_is_one_commit_or_none(vectors_store):
     before = vectors_store.seq
-    with pytest.raises(ZeroDivisionError), vectors_store.transaction():
-        vectors_store.add("a", embedding=ONE)
-        assert len(vectors_store.search(embedding=ONE)) == 1
-        raise ZeroDivisionError
+
+    def fails():
+        with vectors_store.transaction():
+            vectors_store.add("a", embedding=ONE)
+            assert len(vectors_store.search(embedding=ONE)) == 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
     assert (vectors_store.count(), vectors_store.seq) == (0, before)
     assert vectors_store.search(embedding=ONE) == []
     with vectors_store.transaction():

@@ -1,0 +1,197 @@
+"""Merges: what they publish, and that nothing but the database is ever needed."""
+
+import logging
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import agentmem
+from agentmem import maintenance
+from agentmem.index import planner
+
+DIM = 8
+
+
+def vectors(count, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Graphs and merges at sizes that a test can afford."""
+    monkeypatch.setattr(maintenance, "GRAPH_ROWS", 40)
+    monkeypatch.setattr(maintenance, "TAIL_ROWS", 50)
+    monkeypatch.setattr(planner, "SCAN_ROWS", 20)
+
+
+@pytest.fixture
+def store(tmp_path, small):
+    with agentmem.MemoryStore(tmp_path / "memory.db", embedder=None, dimension=DIM, merge="manual") as store:
+        yield store
+
+
+def segments(store):
+    return sorted(path.name.split("-")[0] for path in Path(f"{store.path}-index").glob("*.seg"))
+
+
+def kinds(store):
+    return [(part["kind"], part["rows"], part["graph"]) for part in store.stats()["index"]["parts"]]
+
+
+def test_the_tail_becomes_a_base_then_a_delta_then_a_new_base(store):
+    store.add_many(embeddings=vectors(100))
+    assert store.merge().kind == "base"
+    assert kinds(store) == [("segment", 100, True), ("tail", 0, False)]
+    store.add_many(embeddings=vectors(10, 1))
+    assert store.merge().kind == "delta"
+    assert kinds(store) == [("segment", 100, True), ("segment", 10, False), ("tail", 0, False)]
+    store.add_many(embeddings=vectors(10, 2))
+    report = store.merge()
+    assert (report.kind, report.rows, report.graph) == ("base", 120, True)
+    assert segments(store) == ["base"]
+    assert store.merge().kind == "none"
+    assert store.check().ok
+
+
+def test_searches_are_the_same_before_and_after_every_merge(store):
+    ids = store.add_many(
+        [f"note {i}" for i in range(90)], embeddings=vectors(90), threads=[f"t{i % 7}" for i in range(90)]
+    )
+    queries = vectors(20, 5)
+
+    def answers():
+        return [[(hit.id, round(hit.score, 4)) for hit in store.search(embedding=query, k=5)] for query in queries]
+
+    before = answers()
+    store.merge()
+    assert answers() == before
+    store.delete(*ids[:30])
+    store.update(ids[40], embedding=queries[0])
+    changed = answers()
+    assert changed != before
+    store.merge()
+    assert answers() == changed
+    store.optimize()
+    assert answers() == changed
+    assert store.search(embedding=queries[0], k=1)[0].id == ids[40]
+
+
+def test_many_dead_rows_bring_a_new_base(store):
+    ids = store.add_many(embeddings=vectors(100))
+    store.merge()
+    store.delete(*ids[:30])
+    store.add(embedding=vectors(1, 9)[0])
+    report = store.merge()
+    assert (report.kind, report.rows) == ("base", 71)
+
+
+@pytest.mark.parametrize("harm", ["removed", "truncated", "flipped", "foreign"])
+def test_a_segment_that_cannot_be_trusted_is_left_out_and_written_anew(store, tmp_path, caplog, harm):
+    data = vectors(100)
+    ids = store.add_many(embeddings=data)
+    store.merge()
+    path = next(Path(f"{store.path}-index").glob("*.seg"))
+    store.close()
+    if harm == "removed":
+        shutil.rmtree(path.parent)
+    elif harm == "truncated":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif harm == "flipped":
+        content = bytearray(path.read_bytes())
+        content[70] ^= 0xFF
+        path.write_bytes(content)
+    else:
+        with agentmem.MemoryStore(tmp_path / "other.db", embedder=None, dimension=DIM, merge="manual") as other:
+            other.add_many(embeddings=vectors(60, 3))
+            other.merge()
+            shutil.copy(next(Path(f"{other.path}-index").glob("*.seg")), path)
+    with (
+        caplog.at_level(logging.WARNING, logger="agentmem"),
+        agentmem.MemoryStore(store.path, embedder=None, dimension=DIM, merge="manual") as again,
+    ):
+        assert [again.search(embedding=row, k=1)[0].id for row in data] == ids
+        assert "rebuilt" in caplog.text
+        assert not again.check().ok
+        assert again.merge().kind == "base"
+        assert again.check().ok
+        assert kinds(again) == [("segment", 100, True), ("tail", 0, False)]
+
+
+def test_a_grown_tail_is_merged_by_a_process_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(maintenance, "TAIL_ROWS", 50)
+    with agentmem.MemoryStore(tmp_path / "memory.db", embedder=None, dimension=DIM) as store:
+        store.add_many(embeddings=vectors(60))
+        assert len(store.search(embedding=vectors(1)[0], k=60)) == 60
+        store.wait_for_merge(60)
+        store.add(embedding=vectors(1, 3)[0])
+        assert len(store.search(embedding=vectors(1)[0], k=100)) == 61
+        assert kinds(store) == [("segment", 60, False), ("tail", 1, False)]
+        assert store.check().ok
+
+
+def test_one_process_merges_at_a_time(store):
+    store.add_many(embeddings=vectors(60))
+    with maintenance.merge_lock(Path(f"{store.path}-index")) as mine:
+        assert mine
+        assert store.merge().kind == "none"
+    assert store.merge().kind == "base"
+
+
+def test_leftovers_of_a_killed_merge_are_removed_by_the_next(store):
+    store.add_many(embeddings=vectors(60))
+    stray = Path(f"{store.path}-index") / "base-1-dead.seg.tmp"
+    stray.parent.mkdir()
+    stray.write_bytes(b"half a segment")
+    store.merge()
+    assert not stray.exists()
+    assert segments(store) == ["base"]
+
+
+def test_searches_go_on_while_a_merge_publishes(store):
+    data = vectors(300)
+    ids = store.add_many(embeddings=data)
+    wrong = []
+    done = threading.Event()
+
+    def search():
+        while not done.is_set():
+            for row in (0, 150, 299):
+                if store.search(embedding=data[row], k=1)[0].id != ids[row]:
+                    wrong.append(row)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        store.optimize()
+        store.add(embedding=vectors(1, 77)[0] * 0.01 + 5)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_thousands_of_copies_hide_nothing(store):
+    copies = np.tile(vectors(1, 8), (500, 1))
+    others = vectors(300, 4)
+    store.add_many(embeddings=copies)
+    ids = store.add_many(embeddings=others)
+    store.optimize()
+    assert [store.search(embedding=row, k=1, ef=60)[0].id for row in others] == ids
+    assert len({hit.id for hit in store.search(embedding=copies[0], k=500)}) == 500
+
+
+def test_vacuum_leaves_no_trace_of_deleted_text(tmp_path):
+    path = tmp_path / "memory.db"
+    with agentmem.MemoryStore(path, merge="manual") as store:
+        rid = store.add("the password is xylophonequartz")
+        store.add("something harmless")
+        store.optimize()
+        store.delete(rid)
+        store.vacuum()
+        assert store.check().ok
+    for file in [path, *tmp_path.glob("memory.db-wal"), *Path(f"{path}-index").glob("*")]:
+        assert b"xylophonequartz" not in file.read_bytes(), file
