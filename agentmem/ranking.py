@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agentmem import attention
 from agentmem.candidates import Candidates, dense_scores
@@ -16,10 +18,10 @@ from agentmem.index.view import View
 from agentmem.records import Float32, Int64
 from agentmem.rerank import fusion
 from agentmem.rerank.evidence import (
-    UNKNOWN_BACKGROUND,
     Background,
     Evidence,
     Neighbours,
+    QueryFeatures,
     measure_background,
     query_features,
 )
@@ -64,9 +66,11 @@ class Ranker:
         config = ctx.attention_config
         name = check_mechanism(config.mechanism)
         if name in fusion.FUSIONS:
-            whole = name == "memory-heads"
-            evidence = self._evidence(ctx, view, scope, found) if whole else _plain(found)
-            features = query_features(ctx.text, ctx.query.now, self._measured(view) if whole else UNKNOWN_BACKGROUND)
+            if name == "memory-heads":
+                features = query_features(ctx.text, ctx.query.now, self._measured(view))
+                evidence = self._evidence(ctx, view, scope, found, features)
+            else:
+                features, evidence = query_features(None, ctx.query.now), _plain(found)
             ranking = fusion.rank(name, evidence, features)
             return _weighted(ranking, config.heads, evidence) if config.heads else ranking
         return self._attended(ctx, view, found)
@@ -77,55 +81,59 @@ class Ranker:
         if ctx.embedding is None:
             raise InvalidInput(f"mechanism {name!r} needs a query vector and there is none")
         if name == "late-interaction":
-            scores = np.nan_to_num(self._late(view, found, found.rows), nan=-np.inf)
+            scores = np.nan_to_num(self._late(found, *view.tokens(found.rows)), nan=-np.inf)
         else:
             columns = view.columns(found.rows)
-            order = {"positions": columns.position, "groups": _numbered(columns.thread_key)}
             taken = attention.get_mechanism(name).takes
             scores = attention.score(
                 ctx.embedding,
                 view.vectors(found.rows),
                 mechanism=name,
                 params=ctx.attention_config.params or None,
-                **{key: value for key, value in order.items() if key in taken},
+                positions=columns.position if "positions" in taken else None,
+                groups=_numbered(columns.thread_key) if "groups" in taken else None,
             )
         return fusion.ranking_of(_plain(found), scores[None], (name,))
 
-    def _evidence(self, ctx: SearchContext, view: View, scope: Scope, found: Candidates) -> Evidence:
+    def _evidence(
+        self, ctx: SearchContext, view: View, scope: Scope, found: Candidates, features: QueryFeatures
+    ) -> Evidence:
         """Gather what every head looks at."""
+        count = len(found.rows)
         columns = view.columns(found.rows)
         owner, offset, around = view.neighbours(found.rows, RADIUS, scope)
-        every, inverse = np.unique(np.concatenate([found.rows, around]), return_inverse=True)
-        late = self._late(view, found, every)[inverse]
-        count = len(found.rows)
+        every, place = np.unique(np.concatenate([found.rows, around]), return_inverse=True)
+        own, near = place[:count], place[count:]
+        token_offsets, tokens = view.tokens(every)
+        late = self._late(found, token_offsets, tokens)
+        dense = dense_scores(ctx, view, every)
+        bm25 = np.full(len(every), np.nan, np.float32) if found.bm25 is None else found.bm25.scores_of(every)
         term_offsets, terms = view.terms(found.rows)
-        token_offsets, tokens = view.tokens(found.rows)
-        bm25 = np.full(len(around), np.nan, np.float32) if found.bm25 is None else found.bm25.scores_of(around)
+        tells = _any(np.isin(terms, time_ids()), term_offsets) if features.asks_when else np.zeros(count, np.bool_)
         return replace(
             _plain(found),
             phrase=_phrases(found, term_offsets, terms),
-            late=late[:count],
+            late=late[own],
             thread_key=columns.thread_key,
             session_key=columns.session_key,
             speaker_key=columns.speaker_key,
             created_at=columns.created_at,
             importance=columns.importance,
-            asks=_any(tokens == self._question, token_offsets),
-            tells_time=_any(np.isin(terms, time_ids()), term_offsets),
+            asks=_any(tokens == self._question, token_offsets)[own],
+            tells_time=tells,
             peers=None if columns.thread_key.all() else _peers(view, found),
-            neighbours=Neighbours(owner, offset, dense_scores(ctx, view, around), bm25, late[count:]),
+            neighbours=Neighbours(owner, offset, dense[near], bm25[near], late[near]),
             links=found.links,
         )
 
-    def _late(self, view: View, found: Candidates, rows: Int64) -> Float32:
-        """Return MaxSim of rows; NaN for rows without tokens, and where the query has none."""
-        missing = np.full(len(rows), np.nan, np.float32)
+    def _late(self, found: Candidates, offsets: Int64, tokens: NDArray[np.unsignedinteger[Any]]) -> Float32:
+        """Return MaxSim of rows given by their tokens; NaN for rows without, and where the query has none."""
+        missing = np.full(len(offsets) - 1, np.nan, np.float32)
         if found.terms is None or found.bm25 is None:
             return missing
         vectors, weights = pieces(found.terms, found.bm25.idf, self._core.tokenizer)
         if not weights.any():
             return missing
-        offsets, tokens = view.tokens(rows)
         codes, scales = self._core.tokenizer.token_table()
         scores = attention.maxsim(vectors, weights, codes, offsets, tokens, scales=scales)
         return np.where(np.diff(offsets) > 0, scores, missing)
@@ -178,16 +186,14 @@ def _weighted(ranking: fusion.Ranking, factors: dict[str, float], evidence: Evid
     return fusion.ranking_of(evidence, ranking.parts * scale[:, None], ranking.head_names)
 
 
-def _any(
-    marks: np.ndarray[tuple[int], np.dtype[np.bool_]], offsets: Int64
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _any(marks: NDArray[np.bool_], offsets: Int64) -> NDArray[np.bool_]:
     """Return, for each slice between offsets, whether a mark is in it."""
     total = np.zeros(len(marks) + 1, np.int64)
     np.cumsum(marks, out=total[1:])
     return total[offsets[1:]] > total[offsets[:-1]]
 
 
-def _phrases(found: Candidates, offsets: Int64, terms: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> Float32:
+def _phrases(found: Candidates, offsets: Int64, terms: NDArray[np.uint32]) -> Float32:
     if found.terms is None or found.bm25 is None:
         return np.full(len(found.rows), np.nan, np.float32)
     ids = found.terms.ids

@@ -25,7 +25,8 @@ def softmax_numpy(query: Array, key: Array, scale: np.float32) -> Array:
     """One query against all rows of key, as a NumPy user writes it."""
     scores = key @ query * scale
     weights = np.exp(scores - scores.max())
-    return (weights / weights.sum()) @ key
+    output: Array = (weights / weights.sum()) @ key
+    return output
 
 
 def heads_numpy(query: Array, key: Array, heads: int) -> Array:
@@ -34,7 +35,8 @@ def heads_numpy(query: Array, key: Array, heads: int) -> Array:
     split = key.reshape(len(key), heads, dim)
     scores = query.reshape(heads, 1, dim) @ split.transpose(1, 2, 0) * np.float32(dim**-0.5)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return (weights / weights.sum(-1, keepdims=True)) @ split.transpose(1, 0, 2)
+    output: Array = (weights / weights.sum(-1, keepdims=True)) @ split.transpose(1, 0, 2)
+    return output
 
 
 def poincare_numpy(query: Array, key: Array) -> Array:
@@ -42,11 +44,13 @@ def poincare_numpy(query: Array, key: Array) -> Array:
 
     def ball(v: Array) -> Array:
         norm = np.linalg.norm(v, axis=-1, keepdims=True)
-        return np.tanh(norm / 2) * v / norm
+        points: Array = np.tanh(norm / 2) * v / norm
+        return points
 
     x, y = ball(query), ball(key)
     room = (1 - (x * x).sum()) * (1 - (y * y).sum(1))
-    return -np.arccosh(1 + 2 * ((x - y) ** 2).sum(1) / room)
+    distances: Array = np.arccosh(1 + 2 * ((x - y) ** 2).sum(1) / room)
+    return -distances
 
 
 def gather(rows: int, dim: int, n: int) -> Rivals:
@@ -70,7 +74,7 @@ def dense(n: int, dim: int) -> Iterator[tuple[str, Rivals]]:
     """One query against n contiguous keys: the kernel itself, and the public calls with all their checks."""
     rng = np.random.default_rng(1)
     key, query = rng.standard_normal((n, dim), np.float32), rng.standard_normal((1, dim), np.float32)
-    unit = key / np.linalg.norm(key, axis=1, keepdims=True)
+    unit, unit_query = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (key, query))
     scale, native = np.float32(dim**-0.5), engine("native")
     mha: dict[str, Any] = {"mechanism": "standard-mha"}
     hyperbolic: dict[str, Any] = {"mechanism": "hyperbolic-attention"}
@@ -78,7 +82,7 @@ def dense(n: int, dim: int) -> Iterator[tuple[str, Rivals]]:
         f"one head, n = {n}",
         {
             "numpy": lambda: softmax_numpy(query[0], key, scale),
-            "agentmem": lambda: native.softmax(query, key, key, scale=scale),
+            "agentmem": lambda: native.softmax(query, key, key, scale=float(scale)),
             "attend()": lambda: attend(query, key),
         },
     )
@@ -93,8 +97,8 @@ def dense(n: int, dim: int) -> Iterator[tuple[str, Rivals]]:
     yield (
         f"Poincaré scores, n = {n}",
         {
-            "numpy": lambda: poincare_numpy(query[0], unit),
-            "agentmem": lambda: score(query[0], unit, **hyperbolic),
+            "numpy": lambda: poincare_numpy(unit_query[0], unit),
+            "agentmem": lambda: score(unit_query[0], unit, **hyperbolic),
         },
     )
 

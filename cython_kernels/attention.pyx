@@ -1,6 +1,7 @@
 """Attention kernels: softmax, gather fused with attention, routing.  Arrays come validated: float32, C-contiguous, aligned."""
 
 cimport numpy as cnp
+from libc.math cimport sqrt
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc
 
@@ -33,6 +34,7 @@ cdef extern from "attention_route.h" nogil:
 
 cdef int64_t LONG_WORK = 40_000          # multiply-adds from which on the GIL is released
 cdef int64_t NEAR_BYTES = 24 << 10       # keys of one block that one query leaves in the first-level cache
+cdef int64_t ROWS_BY_HEAD = 64           # for one query with several heads, each of which reads a slice of a row
 cdef int64_t FAR_BYTES = 1 << 19         # keys and values that many queries share in the second-level cache
 cdef enum:
     STACK_FLOATS = 4096
@@ -67,10 +69,36 @@ cdef int run(attention_t *a) except -1:
 
 
 cdef int64_t default_block(attention_t *a) noexcept:
-    cdef int64_t row_bytes = 4 * a.heads * (a.dim + a.value_dim) + 1
-    cdef int64_t rows = 2 * NEAR_BYTES // row_bytes if a.n_queries == 1 else FAR_BYTES // row_bytes
+    cdef int64_t rows = FAR_BYTES // (4 * a.heads * (a.dim + a.value_dim) + 1)
+    if a.n_queries == 1:
+        rows = ROWS_BY_HEAD if a.heads > 1 else NEAR_BYTES // (4 * a.dim)
     rows -= rows % 8
     return min(max(rows, 16), 1024, max(a.n_keys, 1))
+
+
+cdef cnp.ndarray lay_out(attention_t *a, int64_t heads, cnp.ndarray query, cnp.ndarray key, cnp.ndarray value):
+    """Fill in shapes, strides and data; return the output, laid out as the query is."""
+    cdef bint split = cnp.PyArray_NDIM(query) == 3
+    cdef int64_t merged = 1 if split else heads
+    cdef cnp.npy_intp shape[3]
+    a.heads = heads
+    a.n_queries, a.n_keys = cnp.PyArray_DIM(query, split), cnp.PyArray_DIM(key, split)
+    a.dim = cnp.PyArray_DIM(query, 1 + split) // merged
+    a.value_dim = cnp.PyArray_DIM(value, 1 + split) // merged
+    a.query, a.key, a.value = floats(query), floats(key), floats(value)
+    a.query_row = a.key_row = merged * a.dim
+    a.value_row = a.out_row = merged * a.value_dim
+    a.query_head = a.n_queries * a.dim if split else a.dim
+    a.key_head = a.n_keys * a.dim if split else a.dim
+    a.value_head = a.n_keys * a.value_dim if split else a.value_dim
+    a.out_head = a.n_queries * a.value_dim if split else a.value_dim
+    a.index, a.mask, a.weights, a.query_norm, a.key_norm = NULL, NULL, NULL, NULL, NULL
+    shape[0], shape[1], shape[2] = heads, a.n_queries, a.value_dim
+    if not split:
+        shape[0], shape[1] = a.n_queries, heads * a.value_dim
+    cdef cnp.ndarray out = empty(2 + split, shape, cnp.NPY_FLOAT32)
+    a.out = floats(out)
+    return out
 
 
 def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray value not None, int64_t heads,
@@ -82,32 +110,13 @@ def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray val
     Returns: (output, weights or None, whether something was NaN or infinite).
     """
     cdef attention_t a
-    cdef bint split = cnp.PyArray_NDIM(query) == 3
+    cdef cnp.ndarray out = lay_out(&a, heads, query, key, value), weights = None, query_norm, key_norm
     cdef cnp.npy_intp shape[3]
-    cdef cnp.ndarray out, weights = None, query_norm, key_norm
-    cdef int mask_ndim
-    a.heads = heads
-    a.n_queries, a.n_keys = cnp.PyArray_DIM(query, split), cnp.PyArray_DIM(key, split)
-    a.dim = cnp.PyArray_DIM(query, 1 + split) // (1 if split else heads)
-    a.value_dim = cnp.PyArray_DIM(value, 1 + split) // (1 if split else heads)
-    a.query, a.key, a.value = floats(query), floats(key), floats(value)
-    a.query_row = a.key_row = a.dim if split else heads * a.dim
-    a.value_row = a.out_row = a.value_dim if split else heads * a.value_dim
-    a.query_head = a.n_queries * a.dim if split else a.dim
-    a.key_head = a.n_keys * a.dim if split else a.dim
-    a.value_head = a.n_keys * a.value_dim if split else a.value_dim
-    a.out_head = a.n_queries * a.value_dim if split else a.value_dim
-    shape[0], shape[1], shape[2] = heads, a.n_queries, a.value_dim
-    if not split:
-        shape[0], shape[1] = a.n_queries, heads * a.value_dim
-    out = empty(3 if split else 2, shape, cnp.NPY_FLOAT32)
-    a.out, a.index, a.mask, a.weights, a.query_norm, a.key_norm = floats(out), NULL, NULL, NULL, NULL, NULL
     shape[0], shape[1], shape[2] = heads, a.n_queries, a.n_keys
     if mask is not None:
-        mask_ndim = cnp.PyArray_NDIM(mask)
         a.mask = <unsigned char *>cnp.PyArray_DATA(mask)
-        a.mask_row = a.n_keys if mask_ndim > 1 else 0
-        a.mask_head = a.n_queries * a.n_keys if mask_ndim > 2 else 0
+        a.mask_row = a.n_keys if cnp.PyArray_NDIM(mask) > 1 else 0
+        a.mask_head = a.n_queries * a.n_keys if cnp.PyArray_NDIM(mask) > 2 else 0
     if want_weights:
         weights = empty(3, shape, cnp.NPY_FLOAT32)
         a.weights = floats(weights)
@@ -115,9 +124,9 @@ def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray val
         query_norm = empty(2, shape, cnp.NPY_FLOAT32)
         shape[1] = a.n_keys
         key_norm = empty(2, shape, cnp.NPY_FLOAT32)
+        a.query_norm, a.key_norm = floats(query_norm), floats(key_norm)
         attention_norms(a.query, heads, a.n_queries, a.dim, a.query_head, a.query_row, floats(query_norm))
         attention_norms(a.key, heads, a.n_keys, a.dim, a.key_head, a.key_row, floats(key_norm))
-        a.query_norm, a.key_norm = floats(query_norm), floats(key_norm)
     a.scale, a.causal, a.top_k = <float>scale, causal, top_k
     a.block = max(a.n_keys, 1) if top_k else min(block, max(a.n_keys, 1)) if block else default_block(&a)
     return out, weights, run(&a) != 0
@@ -139,8 +148,9 @@ cdef int64_t live_rows(const int64_t *rows, int64_t n, int64_t limit) noexcept:
     return live
 
 
-def attend_rows(matrix, rows, query, double scale):
-    """Gather and attention in one pass: query (dim,) or (b, dim), rows (m,) or (b, m), matrix (N, dim).
+def attend_rows(matrix, rows, query, scale):
+    """Gather and attention in one pass: query (dim,) or (b, dim), rows (m,) or (b, m), matrix (N, dim);
+    scale None for 1 / sqrt(dim).
 
     Returns: (output, weights, whether something was not finite); None where an array is not what it must be, or a row
     is out of range: the caller then finds the words.
@@ -171,7 +181,8 @@ def attend_rows(matrix, rows, query, double scale):
     a.key = a.value = floats(matrix)
     a.key_row = a.value_row = a.out_row = a.dim
     a.mask, a.query_norm, a.key_norm = NULL, NULL, NULL
-    a.scale, a.causal, a.top_k = <float>scale, 0, 0
+    a.scale = <float>(1 / sqrt(<double>a.dim)) if scale is None else <float>scale
+    a.causal, a.top_k = 0, 0
     for i in range(batch):
         a.index = index + i * step
         live = live_rows(a.index, m, limit)

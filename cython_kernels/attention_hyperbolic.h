@@ -17,8 +17,8 @@ typedef struct {
 typedef struct {
     float chart;   /* coordinates = chart * row */
     float height;  /* Poincare: 1 - c |p|^2; Lorentz: the time coordinate */
-    float gamma;   /* Lorentz factor of the Klein point */
-    float spatial; /* Lorentz spatial coordinates = spatial * row */
+    double gamma;   /* Lorentz factor of the Klein point */
+    double spatial; /* Lorentz spatial coordinates = spatial * row */
 } point_t;
 
 AGENTMEM_INLINE point_t place(const space_t *g, double square)
@@ -30,18 +30,18 @@ AGENTMEM_INLINE point_t place(const space_t *g, double square)
         const double edge = tanh(x / 2), t = edge < 1 - g->epsilon ? edge : 1 - g->epsilon;
         p.chart = (float)((g->lorentz ? sinh(x) : t) * unit);
         p.height = (float)(g->lorentz ? cosh(x) / root : (1 - t) * (1 + t));
-        p.gamma = (float)(g->lorentz ? cosh(x) : (1 + t * t) / ((1 - t) * (1 + t)));
-        p.spatial = (float)((g->lorentz ? sinh(x) : 2 * t / ((1 - t) * (1 + t))) * unit);
+        p.gamma = g->lorentz ? cosh(x) : (1 + t * t) / ((1 - t) * (1 + t));
+        p.spatial = (g->lorentz ? sinh(x) : 2 * t / ((1 - t) * (1 + t))) * unit;
     } else if (g->lorentz) {
         p.chart = p.spatial = 1;
         p.height = (float)sqrt(1 / g->curvature + square);
-        p.gamma = (float)sqrt(1 + g->curvature * square);
+        p.gamma = sqrt(1 + g->curvature * square);
     } else {
         const double edge = root * norm, t = edge < 1 - g->epsilon ? edge : 1 - g->epsilon;
         p.chart = (float)(t < edge ? t / edge : 1);
         p.height = (float)((1 - t) * (1 + t));
-        p.gamma = (float)((1 + t * t) / ((1 - t) * (1 + t)));
-        p.spatial = (float)(2 * p.chart / ((1 - t) * (1 + t)));
+        p.gamma = (1 + t * t) / ((1 - t) * (1 + t));
+        p.spatial = 2 * p.chart / ((1 - t) * (1 + t));
     }
     return p;
 }
@@ -67,26 +67,6 @@ AGENTMEM_INLINE float square_norm(const float *x, int64_t dim)
     return sum;
 }
 
-/* sums[t] = |x - chart[t] * rows[t]|^2 */
-AGENTMEM_INLINE void square_group(const float *x, const float *const rows[EIGHT], const float chart[EIGHT],
-                                  int64_t dim, float sums[EIGHT])
-{
-    for (int half = 0; half < EIGHT; half += 4) {
-        const float *r0 = rows[half], *r1 = rows[half + 1], *r2 = rows[half + 2], *r3 = rows[half + 3];
-        const float c0 = chart[half], c1 = chart[half + 1], c2 = chart[half + 2], c3 = chart[half + 3];
-        float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-        for (int64_t i = 0; i < dim; i++) {
-            const float d0 = x[i] - c0 * r0[i], d1 = x[i] - c1 * r1[i], d2 = x[i] - c2 * r2[i], d3 = x[i] - c3 * r3[i];
-            s0 += d0 * d0;
-            s1 += d1 * d1;
-            s2 += d2 * d2;
-            s3 += d3 * d3;
-        }
-        sums[half] = s0, sums[half + 1] = s1, sums[half + 2] = s2, sums[half + 3] = s3;
-    }
-}
-
 /* arcosh(1 + excess) */
 AGENTMEM_INLINE float distance_of(const space_t *g, float square, float height_q, float height_k)
 {
@@ -105,18 +85,21 @@ typedef struct {
     int64_t mask_row;
     float *weights;                        /* (n_queries, n_keys) or NULL; scores where value is NULL */
     float *out;                            /* (n_queries, value_dim), unused where value is NULL */
-    point_t *query_points, *key_points, *value_points;
+    point_t *query_points, *key_points, *value_points; /* the last two may be one, where value is key */
     float *centre, *scores, *mixed;        /* scratch: dim, n_keys + EIGHT, n_keys + EIGHT floats */
 } hyperbolic_t;
 
 /* Points of n rows; returns NaN where one is not finite. */
 AGENTMEM_INLINE float place_rows(const space_t *g, const float *rows, int64_t n, int64_t dim, point_t *points)
 {
-    float bad = 0;
-    for (int64_t j = 0; j < n; j++) {
-        const float square = square_norm(rows + j * dim, dim);
-        bad += square * 0.0f;
-        points[j] = place(g, square);
+    const float *group[EIGHT];
+    float squares[EIGHT], bad = 0;
+    for (int64_t j = 0; j < n; j += EIGHT) {
+        group_rows(rows, NULL, dim, j, n, group);
+        norm_group(group, dim, squares);
+        bad += probe(squares, EIGHT);
+        for (int64_t t = 0; t < EIGHT && j + t < n; t++)
+            points[j + t] = place(g, squares[t]);
     }
     return bad;
 }
@@ -135,7 +118,7 @@ AGENTMEM_INLINE void score_keys(const hyperbolic_t *h, int64_t i)
         group_rows(h->key, NULL, h->dim, j, h->n_keys, rows);
         for (int64_t t = 0; t < EIGHT; t++)
             chart[t] = h->key_points[j + t < h->n_keys ? j + t : h->n_keys - 1].chart;
-        square_group(h->centre, rows, chart, h->dim, squares);
+        gap_group(h->centre, rows, chart, h->dim, squares);
         for (int64_t t = 0; t < EIGHT && j + t < h->n_keys; t++)
             h->scores[j + t] = -beta * distance_of(g, squares[t], at.height, h->key_points[j + t].height);
     }
@@ -156,14 +139,13 @@ AGENTMEM_INLINE void midpoint(const hyperbolic_t *h, int64_t i)
         memset(h->scores, 0, n * sizeof *h->scores);
         return;
     }
-    for (int64_t j = 0; j < n; j++) {
-        weight += (double)h->scores[j] * h->value_points[j].gamma;
-        h->mixed[j] = h->scores[j] * h->value_points[j].spatial;
-    }
+    for (int64_t j = 0; j < n; j++)
+        weight += h->scores[j] * h->value_points[j].gamma;
+    for (int64_t j = 0; j < n; j++)
+        h->mixed[j] = (float)(h->scores[j] * h->value_points[j].spatial / weight);
     for (int64_t j = n; j % EIGHT; j++)
         h->mixed[j] = 0;
     add_rows(out, h->mixed, h->value, NULL, h->value_dim, n, h->value_dim);
-    scale_row(out, h->value_dim, (float)(1 / weight));
     scale_row(out, h->value_dim, (float)from_klein(&h->space, sqrt(square_norm(out, h->value_dim))));
     scale_row(h->scores, n, 1 / sum);
 }
@@ -174,7 +156,7 @@ static int hyperbolic_run(const hyperbolic_t *h)
 {
     float bad = place_rows(&h->space, h->query, h->n_queries, h->dim, h->query_points);
     bad += place_rows(&h->space, h->key, h->n_keys, h->dim, h->key_points);
-    if (h->value)
+    if (h->value && h->value_points != h->key_points)
         bad += place_rows(&h->space, h->value, h->n_keys, h->value_dim, h->value_points);
     for (int64_t i = 0; i < h->n_queries; i++) {
         score_keys(h, i);

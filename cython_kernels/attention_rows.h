@@ -47,34 +47,92 @@ AGENTMEM_INLINE void group_rows(const float *base, const int64_t *index, int64_t
     }
 }
 
-AGENTMEM_INLINE void prefetch_group(const float *base, const int64_t *index, int64_t stride, int64_t j, int64_t n,
-                                    int64_t dim)
+/* Ask for rows [first, last) of a gather, into the second-level cache: they are more than the first one holds. */
+AGENTMEM_INLINE void prefetch_rows(const float *base, const int64_t *index, int64_t stride, int64_t first, int64_t last,
+                                   int64_t dim)
 {
-    for (int64_t at = j; at < n && at < j + EIGHT; at++)
+#if defined(__GNUC__)
+    for (int64_t j = first; j < last; j++)
         for (int64_t i = 0; i < dim; i += 16)
-            AGENTMEM_PREFETCH(base + index[at] * stride + i);
+            __builtin_prefetch(base + index[j] * stride + i, 0, 2);
+#else
+    (void)base, (void)index, (void)stride, (void)first, (void)last, (void)dim;
+#endif
 }
+
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+typedef float lanes_t __attribute__((vector_size(32), aligned(4), may_alias));
+
+#define LANES_PICK(a, b, ...) (__builtin_shufflevector(a, b, __VA_ARGS__))
+/* Sums of neighbouring lanes of a and b, in turn. */
+#define LANES_FOLD(a, b) \
+    (LANES_PICK(a, b, 0, 8, 2, 10, 4, 12, 6, 14) + LANES_PICK(a, b, 1, 9, 3, 11, 5, 13, 7, 15))
+#define LANES_FOLD_PAIRS(a, b) \
+    (LANES_PICK(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + LANES_PICK(a, b, 2, 3, 10, 11, 6, 7, 14, 15))
+#define LANES_FOLD_HALVES(a, b) \
+    (LANES_PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + LANES_PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15))
+
+/* sums[t] = sum of TERM(t, i) over i, for eight rows: eight accumulators, folded together at the end (short rows spend
+   most of their time there).  TERM(t, i) and TAIL(t, i) are the same product over lanes and over one number. */
+#define SUM_GROUP(sums, dim, TERM, TAIL)                                                     \
+    do {                                                                                     \
+        lanes_t s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, s5 = {0}, s6 = {0}, s7 = {0}; \
+        int64_t i = 0;                                                                       \
+        for (; i + EIGHT <= dim; i += EIGHT) {                                               \
+            s0 += TERM(0, i);                                                                \
+            s1 += TERM(1, i);                                                                \
+            s2 += TERM(2, i);                                                                \
+            s3 += TERM(3, i);                                                                \
+            s4 += TERM(4, i);                                                                \
+            s5 += TERM(5, i);                                                                \
+            s6 += TERM(6, i);                                                                \
+            s7 += TERM(7, i);                                                                \
+        }                                                                                    \
+        const lanes_t low = LANES_FOLD_PAIRS(LANES_FOLD(s0, s1), LANES_FOLD(s2, s3));         \
+        const lanes_t high = LANES_FOLD_PAIRS(LANES_FOLD(s4, s5), LANES_FOLD(s6, s7));        \
+        *(lanes_t *)(sums) = LANES_FOLD_HALVES(low, high);                                   \
+        for (; i < dim; i++)                                                                 \
+            for (int t = 0; t < EIGHT; t++)                                                  \
+                (sums)[t] += TAIL(t, i);                                                     \
+    } while (0)
+#define LANES(address) (*(const lanes_t *)(address))
+#define DOT_TERM(t, i) (LANES(x + i) * LANES(rows[t] + i))
+#define NORM_TERM(t, i) (LANES(rows[t] + i) * LANES(rows[t] + i))
+#define GAP(t, i) (LANES(x + i) - factor[t] * LANES(rows[t] + i))
+#define GAP_TERM(t, i) (GAP(t, i) * GAP(t, i))
+#else
+#define SUM_GROUP(sums, dim, TERM, TAIL)                 \
+    do {                                                 \
+        for (int t = 0; t < EIGHT; t++) {                \
+            float sum = 0;                               \
+            _Pragma("omp simd reduction(+ : sum)")       \
+            for (int64_t i = 0; i < dim; i++)            \
+                sum += TAIL(t, i);                       \
+            (sums)[t] = sum;                             \
+        }                                                \
+    } while (0)
+#endif
+#define DOT_TAIL(t, i) (x[i] * rows[t][i])
+#define NORM_TAIL(t, i) (rows[t][i] * rows[t][i])
+#define GAP_TAIL(t, i) ((x[i] - factor[t] * rows[t][i]) * (x[i] - factor[t] * rows[t][i]))
 
 /* sums[t] = x . rows[t] */
 AGENTMEM_INLINE void dot_group(const float *x, const float *const rows[EIGHT], int64_t dim, float sums[EIGHT])
 {
-    const float *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3];
-    const float *r4 = rows[4], *r5 = rows[5], *r6 = rows[6], *r7 = rows[7];
-    float s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3, s4, s5, s6, s7)
-    for (int64_t i = 0; i < dim; i++) {
-        const float a = x[i];
-        s0 += a * r0[i];
-        s1 += a * r1[i];
-        s2 += a * r2[i];
-        s3 += a * r3[i];
-        s4 += a * r4[i];
-        s5 += a * r5[i];
-        s6 += a * r6[i];
-        s7 += a * r7[i];
-    }
-    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
-    sums[4] = s4, sums[5] = s5, sums[6] = s6, sums[7] = s7;
+    SUM_GROUP(sums, dim, DOT_TERM, DOT_TAIL);
+}
+
+/* sums[t] = |rows[t]|^2 */
+AGENTMEM_INLINE void norm_group(const float *const rows[EIGHT], int64_t dim, float sums[EIGHT])
+{
+    SUM_GROUP(sums, dim, NORM_TERM, NORM_TAIL);
+}
+
+/* sums[t] = |x - factor[t] * rows[t]|^2 */
+AGENTMEM_INLINE void gap_group(const float *x, const float *const rows[EIGHT], const float factor[EIGHT], int64_t dim,
+                               float sums[EIGHT])
+{
+    SUM_GROUP(sums, dim, GAP_TERM, GAP_TAIL);
 }
 
 /* out += sum over t of w[t] * rows[t] */
@@ -96,8 +154,6 @@ AGENTMEM_INLINE void dot_rows(const float *x, const float *base, const int64_t *
     const float *rows[EIGHT];
     float sums[EIGHT];
     for (int64_t j = 0; j < n; j += EIGHT) {
-        if (index)
-            prefetch_group(base, index, stride, j + EIGHT, n, dim);
         group_rows(base, index, stride, j, n, rows);
         dot_group(x, rows, dim, sums);
         for (int64_t t = 0; t < EIGHT && j + t < n; t++)

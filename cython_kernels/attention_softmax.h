@@ -5,7 +5,7 @@
 
 #include "attention_rows.h"
 
-enum { QUERY_TILE = 32 };
+enum { QUERY_TILE = 32, ROWS_AHEAD = 48 };
 
 typedef struct {
     int64_t heads, n_queries, n_keys, dim, value_dim;
@@ -100,6 +100,10 @@ AGENTMEM_INLINE float attend_block(const attention_t *a, int64_t head, int64_t i
     float *out = a->out + head * a->out_head + i * a->out_row;
     const float *value = a->value + head * a->value_head;
     const int64_t *index = a->index ? a->index + start : NULL;
+    if (index) {
+        const int64_t first = start ? start + ROWS_AHEAD : 0, last = start + n + ROWS_AHEAD;
+        prefetch_rows(a->key, a->index, a->key_row, first, last < a->n_keys ? last : a->n_keys, a->dim);
+    }
     const float bad = block_scores(a, head, i, start, n, scores);
     if (a->top_k && a->top_k < n && bad == 0)
         keep_largest(scores, n, a->top_k, scores + a->block + EIGHT);

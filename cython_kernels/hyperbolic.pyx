@@ -46,7 +46,7 @@ cdef int run(hyperbolic_t *h) except -1:
         free(h.centre)
         raise MemoryError("scratch of the hyperbolic kernel")
     h.key_points = h.query_points + h.n_queries
-    h.value_points = h.key_points + n
+    h.value_points = h.key_points if h.value == h.key else h.key_points + n
     h.scores = h.centre + h.dim
     h.mixed = h.scores + n + 8
     with nogil:
