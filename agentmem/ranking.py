@@ -26,7 +26,7 @@ from agentmem.rerank.evidence import (
     query_features,
 )
 from agentmem.rerank.lexicon import phrase_scores
-from agentmem.terms import pieces, time_ids
+from agentmem.terms import TIME_IDS, pieces
 
 RADIUS = 3
 """A turn is judged with this many turns on either side of it."""
@@ -109,7 +109,7 @@ class Ranker:
         dense = dense_scores(ctx, view, every)
         bm25 = np.full(len(every), np.nan, np.float32) if found.bm25 is None else found.bm25.scores_of(every)
         term_offsets, terms = view.terms(found.rows)
-        tells = _any(np.isin(terms, time_ids()), term_offsets) if features.asks_when else np.zeros(count, np.bool_)
+        tells = _any(np.isin(terms, TIME_IDS), term_offsets) if features.asks_when else np.zeros(count, np.bool_)
         return replace(
             _plain(found),
             phrase=_phrases(found, term_offsets, terms),

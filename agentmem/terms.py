@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agentmem.embed.protocol import TokenEmbedder
+from agentmem.embed.protocol import TokenEmbedder, TokenIds
 from agentmem.records import Float32
 from agentmem.rerank.lexicon import STOP_STEMS, TIME_STEMS, piece_weights
 from agentmem.storage.terms import Analyzer
@@ -30,22 +30,23 @@ class QueryTerms:
     ids: NDArray[np.uint32]
 
 
-@cache
-def _ids(stems: frozenset[str]) -> NDArray[np.uint32]:
-    return np.array(sorted(crc32(stem.encode()) for stem in stems), np.uint32)
-
-
-def time_ids() -> NDArray[np.uint32]:
-    """Return the ids of the stems by which a text tells when something happened."""
-    return _ids(TIME_STEMS)
+_STOP_IDS = frozenset(crc32(stem.encode()) for stem in STOP_STEMS)
+TIME_IDS = np.array(sorted(crc32(stem.encode()) for stem in TIME_STEMS), np.uint32)
+"""Ids of the stems by which a text tells when something happened."""
+_CACHED_WORDS = 65_536
 
 
 def query_terms(text: str, analyzer: Analyzer) -> QueryTerms:
     """Take a query's text apart."""
     words, ids = analyzer.terms(text)
-    distinct = np.array(list(dict.fromkeys(ids.tolist())), np.uint32)
-    scored = distinct[~np.isin(distinct, _ids(STOP_STEMS))]
-    return QueryTerms(tuple(words), ids, scored if len(scored) else distinct)
+    distinct = list(dict.fromkeys(ids.tolist()))
+    scored = [i for i in distinct if i not in _STOP_IDS]
+    return QueryTerms(tuple(words), ids, np.array(scored or distinct, np.uint32))
+
+
+@lru_cache(_CACHED_WORDS)
+def _word_pieces(word: str, tokenizer: TokenEmbedder) -> TokenIds:
+    return tokenizer.token_ids([word])[0]
 
 
 def pieces(terms: QueryTerms, idf: Float32, tokenizer: TokenEmbedder) -> tuple[Float32, Float32]:
@@ -58,7 +59,7 @@ def pieces(terms: QueryTerms, idf: Float32, tokenizer: TokenEmbedder) -> tuple[F
     """
     weight_of = dict(zip(terms.ids.tolist(), idf.tolist(), strict=True))
     scored = [(word, i) for word, i in zip(terms.words, terms.word_ids.tolist(), strict=True) if i in weight_of]
-    tokens = tokenizer.token_ids([word for word, _ in scored])
+    tokens = [_word_pieces(word, tokenizer) for word, _ in scored]
     codes, scales = tokenizer.token_table()
     if not tokens or not sum(map(len, tokens)):
         return np.empty((0, codes.shape[1]), np.float32), np.empty(0, np.float32)

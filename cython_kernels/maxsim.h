@@ -23,15 +23,20 @@ typedef struct {
     float *out;                  /* (n_rows,) */
 } maxsim_t;
 
+/* The distinct tokens of all rows, and the place of each token among them. */
 typedef struct {
-    uint32_t *keys;   /* token + 1, 0 for a free place */
-    int32_t *slots;
-    float *similar;   /* slot -> padded floats */
-    float *row;       /* one table row as float */
-    float *best;      /* padded floats */
+    uint32_t *keys;     /* hash table: token + 1, 0 for a free place */
+    int32_t *slots;     /* hash table: place among the distinct */
+    uint32_t *distinct;
+    int32_t *places;    /* one for each token of the rows, in order; -1 for one outside the vocabulary */
+    float *similar;     /* place -> padded floats */
+    float *row;         /* one table row as float */
+    float *best;        /* padded floats */
     uint64_t mask;
     int32_t used;
 } seen_t;
+
+#define MAXSIM_AHEAD 8  /* table rows are asked for this many tokens before they are read */
 
 AGENTMEM_INLINE uint32_t token_at(const maxsim_t *m, int64_t t)
 {
@@ -73,35 +78,65 @@ AGENTMEM_INLINE void compare(const maxsim_t *m, uint32_t token, float *row, floa
     }
 }
 
-AGENTMEM_INLINE const float *similarities(const maxsim_t *m, seen_t *seen, uint32_t token)
+AGENTMEM_INLINE int32_t place_of(seen_t *seen, uint32_t token)
 {
     uint64_t at = (token * UINT64_C(0x9E3779B97F4A7C15)) >> 32;
     while (seen->keys[at & seen->mask] != token + 1) {
         if (seen->keys[at & seen->mask] == 0) {
             seen->keys[at & seen->mask] = token + 1;
-            seen->slots[at & seen->mask] = seen->used++;
-            compare(m, token, seen->row, seen->similar + (int64_t)(seen->used - 1) * m->padded);
-            break;
+            seen->distinct[seen->used] = token;
+            return seen->slots[at & seen->mask] = seen->used++;
         }
         at++;
     }
-    return seen->similar + (int64_t)seen->slots[at & seen->mask] * m->padded;
+    return seen->slots[at & seen->mask];
+}
+
+static void find_distinct(const maxsim_t *m, seen_t *seen)
+{
+    int32_t *place = seen->places;
+    int64_t start, end;
+    for (int64_t r = 0; r < m->n_rows; r++) {
+        row_tokens(m, r, &start, &end);
+        for (int64_t t = start; t < end; t++) {
+            const uint32_t token = token_at(m, t);
+            *place++ = token < m->vocabulary ? place_of(seen, token) : -1;
+        }
+    }
+}
+
+AGENTMEM_INLINE void prefetch_token(const maxsim_t *m, uint32_t token)
+{
+    const int64_t width = m->dim * (m->floats ? (int64_t)sizeof(float) : 1);
+    const char *row = (m->floats ? (const char *)m->floats : (const char *)m->codes) + token * width;
+    for (int64_t byte = 0; byte < width; byte += 64)
+        AGENTMEM_PREFETCH(row + byte);
 }
 
 AGENTMEM_CLONES
-static void maxsim_rows(const maxsim_t *m, seen_t *seen)
+static void compare_distinct(const maxsim_t *m, const seen_t *seen)
 {
+    for (int32_t i = 0; i < seen->used; i++) {
+        if (i + MAXSIM_AHEAD < seen->used)
+            prefetch_token(m, seen->distinct[i + MAXSIM_AHEAD]);
+        compare(m, seen->distinct[i], seen->row, seen->similar + i * m->padded);
+    }
+}
+
+AGENTMEM_CLONES
+static void score_rows(const maxsim_t *m, const seen_t *seen)
+{
+    const int32_t *place = seen->places;
     for (int64_t r = 0; r < m->n_rows; r++) {
         int64_t start, end, known = 0;
         float score = 0;
         row_tokens(m, r, &start, &end);
         for (int64_t q = 0; q < m->padded; q++)
             seen->best[q] = -INFINITY;
-        for (int64_t t = start; t < end; t++) {
-            const uint32_t token = token_at(m, t);
-            if (token >= m->vocabulary)
+        for (int64_t t = start; t < end; t++, place++) {
+            if (*place < 0)
                 continue;
-            const float *similar = similarities(m, seen, token);
+            const float *similar = seen->similar + *place * m->padded;
             known++;
 #pragma omp simd
             for (int64_t q = 0; q < m->padded; q++)
@@ -128,14 +163,22 @@ static int maxsim_run(const maxsim_t *m)
     seen.mask = (uint64_t)places - 1;
     seen.keys = calloc(places, sizeof *seen.keys);
     seen.slots = malloc(places * sizeof *seen.slots);
+    seen.distinct = malloc((distinct + 1) * sizeof *seen.distinct);
+    seen.places = malloc((total + 1) * sizeof *seen.places);
     seen.similar = malloc((distinct * m->padded + 1) * sizeof *seen.similar);
     seen.row = malloc((m->dim + 1) * sizeof *seen.row);
     seen.best = malloc((m->padded + 1) * sizeof *seen.best);
-    const int ready = seen.keys && seen.slots && seen.similar && seen.row && seen.best;
-    if (ready)
-        maxsim_rows(m, &seen);
+    const int ready =
+        seen.keys && seen.slots && seen.distinct && seen.places && seen.similar && seen.row && seen.best;
+    if (ready) {
+        find_distinct(m, &seen);
+        compare_distinct(m, &seen);
+        score_rows(m, &seen);
+    }
     free(seen.keys);
     free(seen.slots);
+    free(seen.distinct);
+    free(seen.places);
     free(seen.similar);
     free(seen.row);
     free(seen.best);
