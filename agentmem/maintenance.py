@@ -177,19 +177,12 @@ class _Builder:
     ) -> MergeReport:
         """Build, verify and publish one segment; the manifest rows that it supersedes go with the same commit."""
         path = self.folder / f"{kind}-{self.seq}-{uuid.uuid4().hex[:8]}.seg"
-        build_segment(
-            path,
-            self.rows,
-            store_uuid=self.identity.uuid,
-            seq=self.seq,
-            kind=kind,
-            metric=self.identity.metric,
-            tokenizer_hash=self.identity.tokenizer_hash,
-            graph=graph,
-            threads=self.threads,
-            extend=old if graph and old is not None and old.graph is not None else None,
-            progress=self._report(f"building the {kind}{' graph' if graph else ''}"),
-        )
+        extend = old if graph and old is not None and old.graph is not None else None
+        try:
+            self._build(path, kind, graph, extend)
+        except SegmentDamaged as error:
+            log.warning("the old segment cannot be extended, the new one is built from the records alone: %s", error)
+            self._build(path, kind, graph, None)
         segment = Segment.open(path, store_uuid=self.identity.uuid)
         segment.verify()
         recall = self._recall(segment) if graph else 1.0
@@ -216,6 +209,21 @@ class _Builder:
         for name in superseded:
             (self.folder / name).unlink(missing_ok=True)
         return MergeReport(kind, segment.n, graph, recall, size)
+
+    def _build(self, path: Path, kind: str, graph: bool, extend: Segment | None) -> None:
+        build_segment(
+            path,
+            self.rows,
+            store_uuid=self.identity.uuid,
+            seq=self.seq,
+            kind=kind,
+            metric=self.identity.metric,
+            tokenizer_hash=self.identity.tokenizer_hash,
+            graph=graph,
+            threads=self.threads,
+            extend=extend,
+            progress=self._report(f"building the {kind}{' graph' if graph else ''}"),
+        )
 
     def _recall(self, segment: Segment) -> float:
         view = View.of(

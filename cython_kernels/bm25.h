@@ -76,14 +76,27 @@ static void bm25_accumulate(const Inverted *index, const uint32_t *terms, const 
     }
 }
 
-/* The k best positive scores of rows [start, start + n) under the mask (or NULL).  Returns how many. */
+AGENTMEM_CLONES
+static float bm25_largest(const float *scores, int64_t n) {
+    float largest = 0.0f;
+#pragma omp simd reduction(max : largest)
+    for (int64_t i = 0; i < n; i++) largest = scores[i] > largest ? scores[i] : largest;
+    return largest;
+}
+
+/* The k best positive scores of rows [start, start + n) under the mask (or NULL), leaving out blocks without any of
+   them.  Returns how many. */
 static int64_t bm25_top(const float *scores, int64_t start, int64_t n, const int64_t *labels, const uint8_t *mask,
                         Best *best) {
+    enum { BLOCK = 128 };
     best->size = 0;
-    for (int64_t i = 0; i < n; i++) {
-        float score = scores[i];
-        if (score > 0.0f && score >= best_threshold(best) && (!mask || mask[start + i]))
-            best_offer(best, score, start + i, labels[start + i]);
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        int64_t stop = first + BLOCK < n ? first + BLOCK : n;
+        float largest = bm25_largest(scores + first, stop - first);
+        if (largest <= 0.0f || largest < best_threshold(best)) continue;
+        for (int64_t i = first; i < stop; i++)
+            if (scores[i] > 0.0f && scores[i] >= best_threshold(best) && (!mask || mask[start + i]))
+                best_offer(best, scores[i], start + i, labels[start + i]);
     }
     best_sort(best);
     return best->size;
@@ -111,31 +124,40 @@ static void bm25_texts(const uint32_t *lengths, const uint8_t *mask, int64_t sta
     *total = sum;
 }
 
-/* A set of terms as a table of bits (most terms end there) and the ascending list. */
+/* An ascending list of terms with an open hash table over it: the number of a term plus one, 0 for a free slot. */
 typedef struct {
-    uint64_t bits[256];
     const uint32_t *terms;
     int64_t n_terms;
+    uint32_t bits;
+    int32_t *slots;
 } TermSet;
 
-AGENTMEM_INLINE uint32_t term_hash(uint32_t term) { return (term * 2654435769u) >> 18; }
-
-static void term_set(TermSet *set, const uint32_t *terms, int64_t n_terms) {
-    memset(set->bits, 0, sizeof set->bits);
-    set->terms = terms;
-    set->n_terms = n_terms;
-    for (int64_t i = 0; i < n_terms; i++) {
-        uint32_t hash = term_hash(terms[i]);
-        set->bits[hash >> 6] |= (uint64_t)1 << (hash & 63);
-    }
+AGENTMEM_INLINE uint32_t term_slot(const TermSet *set, uint32_t term) {
+    return (term * 2654435769u) >> (32 - set->bits);
 }
 
-/* The index of a term in the set, or -1. */
-AGENTMEM_INLINE int64_t term_index(const TermSet *set, uint32_t term) {
-    uint32_t hash = term_hash(term);
-    if (!(set->bits[hash >> 6] >> (hash & 63) & 1)) return -1;
-    int64_t at = lower_bound(set->terms, 0, set->n_terms, term);
-    return at < set->n_terms && set->terms[at] == term ? at : -1;
+/* The caller frees the slots.  -1: out of memory. */
+static int term_set(TermSet *set, const uint32_t *terms, int64_t n_terms) {
+    set->terms = terms;
+    set->n_terms = n_terms;
+    set->bits = 8;
+    while (((int64_t)1 << set->bits) < 16 * n_terms && set->bits < 30) set->bits++;
+    set->slots = (int32_t *)calloc((size_t)1 << set->bits, sizeof(int32_t));
+    if (!set->slots) return -1;
+    for (int64_t i = 0; i < n_terms; i++) {
+        uint32_t slot = term_slot(set, terms[i]);
+        while (set->slots[slot]) slot = (slot + 1) & (((uint32_t)1 << set->bits) - 1);
+        set->slots[slot] = (int32_t)i + 1;
+    }
+    return 0;
+}
+
+/* The number of a term in the set, or -1. */
+AGENTMEM_INLINE int32_t term_number(const TermSet *set, uint32_t term) {
+    uint32_t slot = term_slot(set, term);
+    while (set->slots[slot] && set->terms[set->slots[slot] - 1] != term)
+        slot = (slot + 1) & (((uint32_t)1 << set->bits) - 1);
+    return set->slots[slot] - 1;
 }
 
 /* One occurrence of a wanted term. */
@@ -144,17 +166,20 @@ typedef struct {
     int32_t term;
 } Occurrence;
 
-/* Collect the occurrences of wanted terms in rows [first, last), in text order; room for all tokens.  Returns how many. */
+/* Collect the occurrences of wanted terms in rows [first, last), in text order; room for all tokens and one more.
+   Returns how many, or -1: out of memory. */
 static int64_t term_occurrences(const int64_t *offsets, const uint32_t *tokens, int64_t first, int64_t last,
                                 const uint32_t *wanted, int64_t n_wanted, Occurrence *out) {
     TermSet set;
     int64_t total = 0;
-    term_set(&set, wanted, n_wanted);
+    if (term_set(&set, wanted, n_wanted)) return -1;
     for (int64_t row = first; row < last; row++)
         for (int64_t j = offsets[row]; j < offsets[row + 1]; j++) {
-            int64_t at = term_index(&set, tokens[j]);
-            if (at >= 0) out[total++] = (Occurrence){(uint32_t)row, (int32_t)at};
+            int32_t number = term_number(&set, tokens[j]);
+            out[total] = (Occurrence){(uint32_t)row, number};
+            total += number >= 0;
         }
+    free(set.slots);
     return total;
 }
 

@@ -122,6 +122,8 @@ def invert(cnp.ndarray term_offsets not None, cnp.ndarray terms not None, int64_
     try:
         with nogil:
             total = term_occurrences(starts, tokens, first, last, sought, n_wanted, occurrences)
+        if total < 0:
+            raise MemoryError("scratch of the BM25 kernel")
         offsets = empty(n_wanted + 1, cnp.NPY_INT64)
         rows, counts = empty(total, cnp.NPY_UINT32), empty(total, cnp.NPY_UINT8)
         total = term_postings(occurrences, total, n_wanted, <int64_t *>data(offsets), <uint32_t *>data(rows),

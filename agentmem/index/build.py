@@ -83,14 +83,19 @@ def build_segment(
         "store_uuid": store_uuid,
         "seq": seq,
         "kind": kind,
-        "dimension": vectors.shape[1],
         "metric": metric,
         "tokenizer_hash": tokenizer_hash,
+    }
+    return _write(path, header | _facts(rows, made), blocks, progress)
+
+
+def _facts(rows: Rows, graph: Graph | None) -> dict[str, Any]:
+    return {
+        "dimension": rows.vectors.shape[1],
         "max_label": int(rows.labels[-1]) if len(rows) else 0,
         "n": len(rows),
-        "graph": None if made is None else {"entry": made.entry, "max_level": made.max_level, "M": made.M},
+        "graph": None if graph is None else {"entry": graph.entry, "max_level": graph.max_level, "M": graph.M},
     }
-    return _write(path, header, blocks, progress)
 
 
 def _write(path: Path | None, header: Mapping[str, Any], blocks: Blocks, progress: Progress | None) -> Path | bytes:

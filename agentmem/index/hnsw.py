@@ -163,7 +163,7 @@ def _run_hnswlib(
     scale = _scale(vectors, settings.metric)
     if extend is not None and kept is not None:
         fresh = np.setdiff1d(groups.nodes, groups.representative[kept.rows], assume_unique=True)
-        write_graph(path, kept.graph, kept.nodes, extend.vectors * scale, extend.labels, settings.ef_construction)
+        write_graph(path, kept.graph, kept.nodes, extend.vectors, extend.labels, settings.ef_construction, scale)
         index.load_index(str(path), len(kept.nodes) + len(fresh))
     else:
         fresh = groups.nodes

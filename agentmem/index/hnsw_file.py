@@ -120,7 +120,15 @@ def _upper_lists(
     return offsets, _renumber(lists[:, 0] & 0xFFFF, lists[:, 1:], row_of).reshape(-1)
 
 
-def write_graph(path: Path, graph: Graph, nodes: Int64, vectors: Float32, labels: Int64, ef_construction: int) -> None:
+def write_graph(
+    path: Path,
+    graph: Graph,
+    nodes: Int64,
+    vectors: Float32,
+    labels: Int64,
+    ef_construction: int,
+    scale: np.float32,
+) -> None:
     """Write a file that hnswlib can load and add to.
 
     Args:
@@ -130,6 +138,7 @@ def write_graph(path: Path, graph: Graph, nodes: Int64, vectors: Float32, labels
         vectors: float32 (n, dim) of the rows.
         labels: int64 (n,), the names of the nodes.
         ef_construction: for the nodes to be added.
+        scale: the vectors are multiplied by it.
     """
     M, dimension = graph.M, vectors.shape[1]
     number = np.zeros(len(labels), np.int64)
@@ -145,7 +154,7 @@ def write_graph(path: Path, graph: Graph, nodes: Int64, vectors: Float32, labels
             records = np.zeros(len(rows), kind)
             lists = _renumber(graph.links[rows, 0], graph.links[rows, 1:], number)
             records["count"], records["links"] = lists[:, 0], lists[:, 1:]
-            records["vector"], records["label"] = vectors[rows], labels[rows]
+            records["vector"], records["label"] = vectors[rows] * scale, labels[rows]
             file.write(records.tobytes())
         upper = graph.upper.reshape(-1, 1 + M)
         lists = _renumber(upper[:, 0], upper[:, 1:], number)

@@ -37,7 +37,11 @@ def graph_search(
     allowed ones: scan then.
 
     Args:
+        graph: of ``part``; it may be a map, wild links in it are skipped.
+        part: the segment.
+        metric: of the segment.
         query: float32 (dim,), C-contiguous, normalised under cosine.
+        k: how many rows at most, at least 1.
         ef: breadth; ``max(ef, k)`` is used.
         allowed: uint8 (n,), 1 for rows that may be found, or None for all.
         codes: walk by int8 codes and rescore the survivors exactly; False walks by the float32 vectors.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -16,15 +17,30 @@ from agentmem.records import Int64
 Neighbours = tuple[NDArray[np.int32], NDArray[np.int8], Int64]
 """owner (an index into the rows asked about), offset (rank distance, negative before), global row."""
 
-_Order = tuple[Int64, Int64]
-"""A thread's global rows in its order, and the permutation that sorts them."""
+_ROW_BITS = 32
+"""Global rows are smaller than two to this power."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A thread's global rows, in its order and ascending, the places of the latter, and the tail's rows that it has."""
+
+    rows: Int64
+    ascending: Int64
+    places: Int64
+    tail_rows: Int64
 
 
 class SegmentThreads:
-    """Where each thread lies in the segments of a view; it outlives the view, as long as the segments stay."""
+    """Where each thread lies in the segments of a view.
+
+    It serves every view over the same segments, and keeps the order of threads that lie in several parts: while the
+    tail gives the same array of rows, the order stands.
+    """
 
     def __init__(self, segments: Sequence[LivePart]) -> None:
         self._segments = segments
+        self._orders: dict[int, _Order] = {}
 
     @cached_property
     def _table(self) -> tuple[Int64, Int64, Int64]:
@@ -50,25 +66,39 @@ class SegmentThreads:
         keys = self._table[0]
         return frozenset(keys[1:][keys[1:] == keys[:-1]].tolist())
 
-    def runs(self, key: int) -> Iterable[tuple[LivePart, Int64]]:
-        """Return the segments that hold rows of a thread, with its rows there: local numbers in its order."""
+    def order(self, key: int, tail: Tail, base: int) -> _Order:
+        """Return the order of a thread over the segments and a tail whose first global row is ``base``."""
+        tail_rows = tail.thread(key)
+        known = self._orders.get(key)
+        if known is not None and known.tail_rows is tail_rows:
+            return known
+        rows, positions = np.empty(0, np.int64), np.empty(0)
+        for live, run in self._runs(key):
+            rows, positions = _merged(rows, positions, run, live.part.position[run - live.base])
+        rows, _ = _merged(rows, positions, tail_rows + base, tail.position[tail_rows])
+        places = np.argsort(rows)
+        order = _Order(rows, rows[places], places, tail_rows)
+        self._orders[key] = order
+        return order
+
+    def _runs(self, key: int) -> Iterator[tuple[LivePart, Int64]]:
+        """Return the segments that hold rows of a thread, with its global rows there."""
         if not self._segments:
             return
         keys, firsts, lengths = self._table
         low, high = np.searchsorted(keys, key, "left"), np.searchsorted(keys, key, "right")
         for first, length in zip(firsts[low:high].tolist(), lengths[low:high].tolist(), strict=True):
             live = next(live for live in reversed(self._segments) if live.base <= first)
-            yield live, np.arange(first - live.base, first - live.base + length)
+            yield live, np.arange(first, first + length)
 
 
 class Neighbourhood:
-    """Answers for one view; threads that several parts share, or that the tail holds, are put in order once."""
+    """Answers for one view."""
 
     def __init__(self, parts: Sequence[LivePart], tail: Tail, threads: SegmentThreads) -> None:
         self._parts = parts
         self._tail = tail
         self._threads = threads
-        self._orders: dict[int, _Order] = {}
 
     def find(self, split: Sequence[tuple[int, Int64, Int64]], radius: int, scope: Scope) -> Neighbours:
         """Return the neighbours of rows.
@@ -116,34 +146,18 @@ class Neighbourhood:
     def _across(self, shared: Sequence[tuple[Int64, Int64, Int64]], radius: int, scope: Scope) -> Neighbours:
         """Lay the threads end to end and look there, as if they were one segment."""
         owners, keys, rows = (np.concatenate(column) for column in zip(*shared, strict=True))
-        places = np.empty(len(rows), np.int64)
-        orders, numbers, length = [], [], 0
-        for number, key in enumerate(np.unique(keys).tolist(), 1):
-            order, sorter = self._order(key)
-            mine = keys == key
-            places[mine] = sorter[np.searchsorted(order, rows[mine], sorter=sorter)] + length
-            orders.append(order)
-            numbers.append(np.full(len(order), number, np.int64))
-            length += len(order)
-        line = np.concatenate(orders)
+        distinct, which = np.unique(keys, return_inverse=True)
+        orders = [self._threads.order(key, self._tail, self._parts[-1].base) for key in distinct.tolist()]
+        stops = np.cumsum([len(order.rows) for order in orders])
+        starts = np.concatenate([np.zeros(1, np.int64), stops[:-1]])
+        threads = np.repeat(np.arange(len(orders)), stops - starts)
+        line = np.concatenate([order.rows for order in orders])
+        ascending = np.concatenate([order.ascending for order in orders]) + (threads << _ROW_BITS)
+        places = np.concatenate([order.places for order in orders]) + starts[threads]
+        asked = places[np.searchsorted(ascending, rows + (which << _ROW_BITS))]
         mask = scope.holds(line).view(np.uint8)
-        owner, offset, place = kernels.window(np.concatenate(numbers), mask, 0, length, places, radius)
+        owner, offset, place = kernels.window(threads + 1, mask, 0, len(line), asked, radius)
         return owners[owner].astype(np.int32), offset, line[place]
-
-    def _order(self, key: int) -> _Order:
-        known = self._orders.get(key)
-        if known is not None:
-            return known
-        order, positions = np.empty(0, np.int64), np.empty(0)
-        for live, rows in self._threads.runs(key):
-            order, positions = _merged(order, positions, rows + live.base, live.part.position[rows])
-        entries = self._tail.thread(key)
-        if entries:
-            rows = np.array([row for _, _, row in entries], np.int64)
-            order, positions = _merged(order, positions, rows + self._parts[-1].base, self._tail.position[rows])
-        result = order, np.argsort(order)
-        self._orders[key] = result
-        return result
 
 
 def _merged(

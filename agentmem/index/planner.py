@@ -8,7 +8,7 @@ import numpy as np
 
 from agentmem.index import kernels
 from agentmem.index.part import Graph
-from agentmem.index.scope import Mask, PartScope, Scope
+from agentmem.index.scope import PartScope, Scope
 from agentmem.index.segment import Segment
 from agentmem.records import Float32, Int64, Metric
 
@@ -74,9 +74,8 @@ def _nearest_in_part(
 ) -> tuple[Int64, Float32]:
     graph = None if exact else walked_graph(scope)
     if graph is not None:
-        allowed = _allowed(graph, scope)
-        rows, scores = kernels.graph_search(graph, scope.part, metric, query, k, ef, allowed)
-        rows, scores = _completed(graph, metric, query, k, scope, allowed, rows, scores)
+        rows, scores = kernels.graph_search(graph, scope.part, metric, query, k, ef, scope.nodes)
+        rows, scores = _completed(graph, metric, query, k, scope, rows, scores)
         if len(rows) >= min(k, scope.count):
             return rows, scores
     return kernels.scan(scope.part, metric, query, k, scope.start, scope.stop, scope.mask, scope.rows, exact=exact)
@@ -92,31 +91,15 @@ def _many_in_part(
             part, metric, queries, k, scope.start, scope.stop, scope.mask, scope.rows, exact=exact, threads=threads
         )
         return [(rows[line, :count], scores[line, :count]) for line, count in enumerate(counts.tolist())]
-    allowed = _allowed(graph, scope)
-    rows, scores, counts = kernels.graph_search_many(graph, part, metric, queries, k, ef, allowed, threads)
+    rows, scores, counts = kernels.graph_search_many(graph, part, metric, queries, k, ef, scope.nodes, threads)
     result = []
     for line, count in enumerate(counts.tolist()):
         query = queries[line]
-        found = _completed(graph, metric, query, k, scope, allowed, rows[line, :count], scores[line, :count])
+        found = _completed(graph, metric, query, k, scope, rows[line, :count], scores[line, :count])
         if len(found[0]) < min(k, scope.count):
             found = kernels.scan(part, metric, query, k, scope.start, scope.stop, scope.mask, scope.rows)
         result.append(found)
     return result
-
-
-def _allowed(graph: Graph, scope: PartScope) -> Mask | None:
-    """Return the map of nodes that a walk may collect: the scope's rows, and representatives of them."""
-    n = scope.part.n
-    if scope.count == n:
-        return None
-    allowed = np.zeros(n, np.uint8)
-    window = slice(scope.start, scope.stop)
-    allowed[window] = 1 if scope.mask is None else scope.mask[window]
-    if graph.group_offsets is not None and graph.group_rows is not None:
-        representatives = np.flatnonzero(np.diff(graph.group_offsets))
-        firsts = graph.group_offsets[representatives]
-        allowed[representatives] = np.maximum.reduceat(allowed[graph.group_rows], firsts)
-    return allowed
 
 
 def _completed(
@@ -125,7 +108,6 @@ def _completed(
     query: Float32,
     k: int,
     scope: PartScope,
-    allowed: Mask | None,
     rows: Int64,
     scores: Float32,
 ) -> tuple[Int64, Float32]:
@@ -133,8 +115,8 @@ def _completed(
     part = scope.part
     if len(graph.unreachable):
         lost = graph.unreachable
-        if allowed is not None:
-            lost = lost[allowed[lost] != 0]
+        if scope.nodes is not None:
+            lost = lost[scope.nodes[lost] != 0]
         lost_rows, lost_scores = kernels.scan(part, metric, query, k, 0, part.n, None, lost)
         rows, scores = np.concatenate([rows, lost_rows]), np.concatenate([scores, lost_scores])
     elif graph.group_offsets is None:

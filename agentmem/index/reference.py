@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from heapq import heappop, heappush, heapreplace
 from typing import Any
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from agentmem.records import Float32, Int64
 
+Neighbours = Callable[[int, int], list[int]]
+"""The rows linked from a row at a level."""
 MAX_LEVELS = 64
 """Higher levels are not believed."""
 
@@ -49,32 +51,43 @@ def search(
     if not 0 <= entry < len(vectors):
         return
 
-    def linked(words: Iterable[int], most: int) -> list[int]:
-        count, *others = words
-        return [row for row in others[: min(count, most)] if row < len(vectors)]
+    n, most = len(vectors), 2 * M
 
     def level_links(row: int, level: int) -> list[int]:
+        if level == 0:
+            return _linked(links[row], most, n)
         start = int(upper_offsets[row]) + (level - 1) * (1 + M)
         inside = start >= 0 and start + 1 + M <= min(int(upper_offsets[row + 1]), len(upper))
-        return linked(upper[start : start + 1 + M].tolist(), M) if inside else []
+        return _linked(upper[start : start + 1 + M], M, n) if inside else []
 
     for line, query in enumerate(queries):
-        best, best_score = entry, float(exact_scores(vectors, query, [entry], l2)[0])
-        for level in range(min(max_level, MAX_LEVELS), 0, -1):
-            while others := level_links(best, level):
-                found = exact_scores(vectors, query, others, l2)
-                if not float(found.max()) > best_score:
-                    break
-                best, best_score = others[int(found.argmax())], float(found.max())
-        results = _walk(lambda row: linked(links[row].tolist(), 2 * M), vectors, query, l2, ef, allowed, best)
+        start = _descend(level_links, vectors, query, l2, entry, min(max_level, MAX_LEVELS))
+        results = _walk(level_links, vectors, query, l2, ef, allowed, start)
         ranked = sorted(results, key=lambda pair: (-pair[0], pair[1]))[: rows.shape[1]]
         counts[line] = len(ranked)
         for place, (score, row) in enumerate(ranked):
             rows[line, place], scores[line, place] = row, score
 
 
+def _linked(words: NDArray[np.uint32], most: int, n: int) -> list[int]:
+    count, *others = words.tolist()
+    return [row for row in others[: min(count, most)] if row < n]
+
+
+def _descend(neighbours: Neighbours, vectors: Float32, query: Float32, l2: bool, entry: int, max_level: int) -> int:
+    """Return the row at which the greedy descent from ``entry`` to level 1 ends."""
+    best, best_score = entry, float(exact_scores(vectors, query, [entry], l2)[0])
+    for level in range(max_level, 0, -1):
+        while others := neighbours(best, level):
+            found = exact_scores(vectors, query, others, l2)
+            if not float(found.max()) > best_score:
+                break
+            best, best_score = others[int(found.argmax())], float(found.max())
+    return best
+
+
 def _walk(
-    neighbours: Any,
+    neighbours: Neighbours,
     vectors: Float32,
     query: Float32,
     l2: bool,
@@ -93,7 +106,7 @@ def _walk(
         badness, row = heappop(front)
         if len(results) == ef and -badness < results[0][0]:
             break
-        fresh = [other for other in dict.fromkeys(neighbours(row)) if other not in seen]
+        fresh = [other for other in dict.fromkeys(neighbours(row, 0)) if other not in seen]
         seen.update(fresh)
         for score, other in zip(exact_scores(vectors, query, fresh, l2).tolist(), fresh, strict=True):
             if len(results) < ef or score > results[0][0]:

@@ -75,18 +75,36 @@ def invert(
 ) -> Postings:
     """Return the postings of rows [first, last) for the wanted terms (ascending, distinct; None for all)."""
     ids = terms[term_offsets[first] : term_offsets[last]]
-    rows = np.repeat(np.arange(first, last, dtype=np.uint64), np.diff(term_offsets[first : last + 1]))
+    rows = np.repeat(np.arange(first, last, dtype=np.uint32), np.diff(term_offsets[first : last + 1]))
     if wanted is not None:
         kept = np.isin(ids, wanted)
         ids, rows = ids[kept], rows[kept]
-    pairs, counts = np.unique((ids.astype(np.uint64) << np.uint64(32)) | rows, return_counts=True)
-    distinct, firsts = np.unique((pairs >> np.uint64(32)).astype(np.uint32), return_index=True)
+    order = _stable_order(ids)
+    ids, rows = ids[order], rows[order]
+    runs = _run_starts(ids, rows)
+    counts = np.diff(runs, append=len(ids))
+    ids, rows = ids[runs], rows[runs]
+    starts = _run_starts(ids)
     return Postings(
-        terms=distinct,
-        offsets=np.append(firsts, len(pairs)).astype(np.int64),
-        rows=(pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32),
+        terms=ids[starts],
+        offsets=np.append(starts, len(ids)),
+        rows=rows,
         counts=np.minimum(counts, 255).astype(np.uint8),
     )
+
+
+def _stable_order(ids: NDArray[np.uint32]) -> Int64:
+    """Return the stable ascending order of numbers: NumPy sorts 16 bits by counting, several times faster than 32."""
+    order = np.argsort(ids.astype(np.uint16), kind="stable")
+    high = (ids >> np.uint32(16)).astype(np.uint16)
+    return order[np.argsort(high[order], kind="stable")] if high.any() else order
+
+
+def _run_starts(*columns: NDArray[Any]) -> Int64:
+    """Return where each run of equal values begins."""
+    changes = np.ones(len(columns[0]), np.bool_)
+    changes[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return np.flatnonzero(changes)
 
 
 def _posting(postings: Postings, term: int, start: int, stop: int) -> slice:

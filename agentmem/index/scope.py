@@ -46,6 +46,25 @@ class PartScope:
         """How many rows in scope have a text, and how many terms their texts have."""
         return kernels.count_texts(self.part.lengths, self.start, self.stop, self.mask)
 
+    @cached_property
+    def nodes(self) -> Mask | None:
+        """Which graph nodes a walk may collect, uint8 (n,): rows in scope, representatives of such; None for all."""
+        part = self.part
+        graph = part.graph if isinstance(part, Segment) else None
+        if self.count == part.n or graph is None:
+            return None
+        whole = self.start == 0 and self.stop == part.n
+        if whole and graph.group_offsets is None:
+            return self.mask
+        nodes = np.zeros(part.n, np.uint8)
+        window = slice(self.start, self.stop)
+        nodes[window] = 1 if self.mask is None else self.mask[window]
+        if graph.group_offsets is not None and graph.group_rows is not None:
+            representatives = np.flatnonzero(np.diff(graph.group_offsets))
+            firsts = graph.group_offsets[representatives]
+            nodes[representatives] = np.maximum.reduceat(nodes[graph.group_rows], firsts)
+        return nodes
+
     def all_rows(self) -> Int64:
         """Return the part's rows in scope, int64, ascending."""
         if self.mask is None:
@@ -141,20 +160,29 @@ def whole_scope(parts: Sequence[LivePart]) -> Scope:
     return Scope(scopes, sum(scope.count for scope in scopes), scopes)
 
 
-def scope_of(parts: Sequence[LivePart], namespace: str | None, now: float, labels: Int64 | None) -> Scope:
-    """Return the scope of a namespace and a label set at a time.
+def namespace_scope(parts: Sequence[LivePart], namespace: str | None) -> Scope:
+    """Return the scope of the live rows of a namespace, expired ones included.
 
     Args:
         parts: of the view.
         namespace: exact; with a trailing "/" the branch below it; None for everything.
-        now: epoch seconds; rows that expire at or before it are left out.
-        labels: int64, the labels that a filter allows, in any order, or None for no filter.
     """
-    population = tuple(_in_namespace(part, namespace) for part in parts)
-    scopes = tuple(
-        _allowed(_unexpired(scope, part, now), labels) for scope, part in zip(population, parts, strict=True)
-    )
-    return Scope(scopes, sum(scope.count for scope in scopes), population)
+    scopes = tuple(_in_namespace(part, namespace) for part in parts)
+    return Scope(scopes, sum(scope.count for scope in scopes), scopes)
+
+
+def filtered(scope: Scope, labels: Int64) -> Scope:
+    """Return a scope narrowed to the rows of some labels, int64, in any order."""
+    scopes = tuple(_allowed(part, labels) for part in scope.parts)
+    return Scope(scopes, sum(part.count for part in scopes), scope.population)
+
+
+def unexpired(parts: Sequence[LivePart], scope: Scope, now: float) -> Scope:
+    """Return a scope without the rows that expire at or before ``now``, epoch seconds."""
+    if all(now < part.min_expiry for part in parts):
+        return scope
+    scopes = tuple(_unexpired(part, live, now) for part, live in zip(scope.parts, parts, strict=True))
+    return Scope(scopes, sum(part.count for part in scopes), scope.population)
 
 
 def _in_namespace(live: LivePart, namespace: str | None) -> PartScope:
@@ -176,23 +204,29 @@ def _in_namespace(live: LivePart, namespace: str | None) -> PartScope:
 def _unexpired(scope: PartScope, live: LivePart, now: float) -> PartScope:
     if now < live.min_expiry or scope.count == 0:
         return scope
+    expires_at = scope.part.expires_at
+    if scope.rows is not None:
+        return _listed(scope, scope.rows[expires_at[scope.rows] > now])
     window = slice(scope.start, scope.stop)
     mask = np.zeros(scope.part.n, np.uint8)
-    np.greater(scope.part.expires_at[window], now, out=mask[window].view(np.bool_))
+    np.greater(expires_at[window], now, out=mask[window].view(np.bool_))
     return _masked(scope, mask)
 
 
-def _allowed(scope: PartScope, labels: Int64 | None) -> PartScope:
-    if labels is None or scope.count == 0:
+def _allowed(scope: PartScope, labels: Int64) -> PartScope:
+    if scope.count == 0:
         return scope
     part = scope.part
     if len(labels) * SPARSE_SHARE < part.n:
         rows = np.unique(part.rows_of(labels))
-        rows = rows[scope.holds(rows)]
-        mask = np.zeros(part.n, np.uint8)
-        mask[rows] = 1
-        return PartScope(part, scope.base, scope.start, scope.stop, mask, len(rows), rows)
+        return _listed(scope, rows[scope.holds(rows)])
     return _masked(scope, _label_mask(part, labels))
+
+
+def _listed(scope: PartScope, rows: Int64) -> PartScope:
+    mask = np.zeros(scope.part.n, np.uint8)
+    mask[rows] = 1
+    return PartScope(scope.part, scope.base, scope.start, scope.stop, mask, len(rows), rows)
 
 
 def _label_mask(part: Segment | Tail, labels: Int64) -> Mask:

@@ -24,6 +24,18 @@ ThreadEntry = tuple[bool, float, int]
 """(has no position, position, row): entries of one thread compare as (position with none last, label)."""
 
 
+class _Thread:
+    """The rows of one thread in buffers."""
+
+    __slots__ = ("entries", "newest", "rows")
+
+    def __init__(self) -> None:
+        self.entries: list[ThreadEntry] = []
+        self.newest = -1
+        self.rows: Int64 | None = None
+        """The rows of ``entries``, made when asked for."""
+
+
 class _Buffers:
     """Arrays that only grow.  Tails share them, each sees its own first rows; one writer at a time holds the lock."""
 
@@ -55,7 +67,7 @@ class _Buffers:
         self.ids: dict[str, int] = {}
         self.names: list[str] = []
         """The names of ``ids``, sorted."""
-        self.threads: dict[int, list[ThreadEntry]] = {}
+        self.threads: dict[int, _Thread] = {}
         self.threaded = 0
         """The rows that ``threads`` covers."""
         self.postings: Postings | None = None
@@ -154,7 +166,7 @@ class Tail:
         with buffers.lock:
             if buffers.used == self.n:
                 return self._written(buffers, rows)
-        return self._written(self._copied(), rows)
+        return self._written(self._forked(), rows)
 
     def _written(self, buffers: _Buffers, rows: Rows) -> Tail:
         start = self.n
@@ -179,9 +191,10 @@ class Tail:
         buffers.used = start + len(rows)
         return Tail(buffers, buffers.used, self.metric, min(self.min_expiry, float(rows.expires_at.min())))
 
-    def _copied(self) -> _Buffers:
+    def _forked(self) -> _Buffers:
+        """Return buffers of this tail's rows alone.  They are full, so that the first write moves them elsewhere."""
         buffers = _Buffers(self.vectors.shape[1], self.tokens.dtype)
-        buffers.arrays = {name: getattr(self, name).copy() for name in buffers.arrays}
+        buffers.arrays = {name: getattr(self, name) for name in buffers.arrays}
         with self._buffers.lock:
             buffers.ids = dict(self._buffers.ids)
             buffers.names = list(self._buffers.names)
@@ -210,16 +223,23 @@ class Tail:
         mask: NDArray[np.uint8] = inside[self.namespace_ids]
         return mask
 
-    def thread(self, key: int) -> list[ThreadEntry]:
-        """Return the rows of a thread in order of (position, label); an empty list for a thread that is not here."""
-        entries = self._caught_up().get(key, ())
-        return [entry for entry in list(entries) if entry[2] < self.n]
+    def thread(self, key: int) -> Int64:
+        """Return the rows of a thread in order of (position, label): the same array until the thread grows."""
+        buffers = self._buffers
+        thread = self._caught_up().get(key)
+        if thread is None:
+            return np.empty(0, np.int64)
+        with buffers.lock:
+            if thread.rows is None:
+                thread.rows = np.array([row for _, _, row in thread.entries], np.int64)
+            rows, newest = thread.rows, thread.newest
+        return rows if newest < self.n else rows[rows < self.n]
 
     def thread_keys(self) -> Container[int]:
         """Return the threads that have rows here, or in a newer tail of the same buffers."""
         return self._caught_up()
 
-    def _caught_up(self) -> dict[int, list[ThreadEntry]]:
+    def _caught_up(self) -> dict[int, _Thread]:
         buffers = self._buffers
         if buffers.threaded < self.n:
             with buffers.lock:
@@ -228,9 +248,10 @@ class Tail:
                 positions = self.position[first:].tolist()
                 for row, (key, position) in enumerate(zip(keys, positions, strict=True), first):
                     if key:
+                        thread = buffers.threads.setdefault(key, _Thread())
                         missing = position != position
-                        entry = (missing, 0.0 if missing else position, row)
-                        insort(buffers.threads.setdefault(key, []), entry)
+                        insort(thread.entries, (missing, 0.0 if missing else position, row))
+                        thread.newest, thread.rows = row, None
                 buffers.threaded = max(first, self.n)
         return buffers.threads
 

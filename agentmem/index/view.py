@@ -15,7 +15,7 @@ from agentmem.index import kernels, lexical, planner
 from agentmem.index.lexical import Lexical
 from agentmem.index.neighbours import Neighbourhood, Neighbours, SegmentThreads
 from agentmem.index.ragged import take_ragged
-from agentmem.index.scope import LivePart, Scope, scope_of, whole_scope
+from agentmem.index.scope import LivePart, Scope, filtered, namespace_scope, unexpired, whole_scope
 from agentmem.index.scores import prepared
 from agentmem.index.segment import Segment
 from agentmem.index.tail import Tail
@@ -36,6 +36,8 @@ class Columns:
     importance: Float32
 
 
+KEPT_FILTERS = 8
+"""A view keeps the scopes of so many label sets."""
 COLUMN_NAMES = tuple(field.name for field in fields(Columns))
 
 
@@ -60,6 +62,7 @@ class View:
         self.metric: Metric = metric
         self._live = tuple(live)
         self._threads = threads
+        self._filters: dict[tuple[int, str | None], tuple[Int64, Scope]] = {}
         self._bases = np.array([part.base for part in live], np.int64)
         self._min_expiry = min(part.min_expiry for part in live)
 
@@ -147,11 +150,20 @@ class View:
         Args:
             namespace: exact; with a trailing "/" the branch below it; None for everything.
             now: epoch seconds; rows that expire at or before it are left out.
-            labels: int64, the labels that a filter allows, in any order, or None for no filter.
+            labels: int64, the labels that a filter allows, in any order, or None for no filter.  The same array asked
+                for again is looked up, so it must not change.
         """
         if namespace is None and labels is None and now < self._min_expiry:
             return self._whole
-        return scope_of(self._live, namespace, now, labels)
+        if labels is None:
+            return unexpired(self._live, namespace_scope(self._live, namespace), now)
+        key = (id(labels), namespace)
+        kept = self._filters.get(key)
+        if kept is None:
+            if len(self._filters) >= KEPT_FILTERS:
+                self._filters.clear()
+            kept = self._filters[key] = (labels, filtered(namespace_scope(self._live, namespace), labels))
+        return unexpired(self._live, kept[1], now)
 
     def nearest(
         self, query: Float32, k: int, scope: Scope, ef: int | None = None, exact: bool = False
@@ -315,7 +327,8 @@ class View:
         if 1e-30 < square < 1e30:
             scaled: Float32 = query * np.float32(1.0 / math.sqrt(square))
             return scaled
-        return prepared(query.reshape(1, -1), "cosine")[0]
+        only: Float32 = prepared(query.reshape(1, -1), "cosine")[0]
+        return only
 
     def _split(self, rows: Int64) -> Sequence[tuple[int, Int64, Int64]]:
         """Return, for each part that has some of the rows: its number, their places in ``rows``, its own numbers."""
