@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 from time import perf_counter
 
 import numpy as np
@@ -24,17 +25,18 @@ class Metrics:
         self._counts: dict[str, int] = {}
         self._totals: dict[str, float] = {}
 
-    def record(self, name: str, seconds: float) -> None:
-        """Add one sample."""
+    def record(self, samples: Iterable[tuple[str, float]]) -> None:
+        """Add samples, each a name and its seconds."""
         with self._lock:
-            samples = self._samples.get(name)
-            if samples is None:
-                samples = self._samples[name] = deque(maxlen=WINDOW)
-                self._counts[name] = 0
-                self._totals[name] = 0.0
-            samples.append(seconds)
-            self._counts[name] += 1
-            self._totals[name] += seconds
+            for name, seconds in samples:
+                kept = self._samples.get(name)
+                if kept is None:
+                    kept = self._samples[name] = deque(maxlen=WINDOW)
+                    self._counts[name] = 0
+                    self._totals[name] = 0.0
+                kept.append(seconds)
+                self._counts[name] += 1
+                self._totals[name] += seconds
 
     def clear(self) -> None:
         """Forget every sample."""
@@ -67,21 +69,23 @@ class Metrics:
 
 
 class StopWatch:
-    """Split times of one call: ``lap(name)`` records what has passed since the lap before under that name."""
+    """Split times of one call, recorded together when it ends."""
 
-    __slots__ = ("_last", "_metrics", "_prefix", "_start")
+    __slots__ = ("_laps", "_last", "_metrics", "_prefix", "_start")
 
     def __init__(self, metrics: Metrics, prefix: str) -> None:
         self._metrics = metrics
         self._prefix = prefix
+        self._laps: list[tuple[str, float]] = []
         self._start = self._last = perf_counter()
 
     def lap(self, stage: str) -> None:
-        """Record the time since the last lap under ``prefix.stage``."""
+        """Take the time since the last lap under ``prefix.stage``."""
         now = perf_counter()
-        self._metrics.record(f"{self._prefix}.{stage}", now - self._last)
+        self._laps.append((f"{self._prefix}.{stage}", now - self._last))
         self._last = now
 
-    def total(self, name: str) -> None:
-        """Record the time since the watch was made under ``prefix.name``."""
-        self._metrics.record(f"{self._prefix}.{name}", perf_counter() - self._start)
+    def stop(self, name: str) -> None:
+        """Record every lap, and the time since the watch was made under ``prefix.name``."""
+        self._laps.append((f"{self._prefix}.{name}", perf_counter() - self._start))
+        self._metrics.record(self._laps)

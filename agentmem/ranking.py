@@ -26,7 +26,7 @@ from agentmem.rerank.evidence import (
     query_features,
 )
 from agentmem.rerank.lexicon import phrase_scores
-from agentmem.terms import TIME_IDS, pieces
+from agentmem.terms import TIME_IDS, WordPieces
 
 RADIUS = 3
 """A turn is judged with this many turns on either side of it."""
@@ -53,6 +53,7 @@ class Ranker:
     def __init__(self, core: StoreCore) -> None:
         self._core = core
         self._background: tuple[int, Background] | None = None
+        self._pieces = WordPieces(core.tokenizer)
         mark = core.tokenizer.token_ids(["?"])[0]
         self._question = int(mark[0]) if len(mark) else -1
 
@@ -65,6 +66,8 @@ class Ranker:
         """
         config = ctx.attention_config
         name = check_mechanism(config.mechanism)
+        if name == "dense" and found.bm25 is None:
+            return fusion.Ranking(found.dense, found.dense[None], ("dense",), np.arange(len(found.rows)))
         if name in fusion.FUSIONS:
             if name == "memory-heads":
                 features = query_features(ctx.text, ctx.query.now, self._measured(view))
@@ -131,7 +134,7 @@ class Ranker:
         missing = np.full(len(offsets) - 1, np.nan, np.float32)
         if found.terms is None or found.bm25 is None:
             return missing
-        vectors, weights = pieces(found.terms, found.bm25.idf, self._core.tokenizer)
+        vectors, weights = self._pieces.weighted(found.terms, found.bm25.idf)
         if not weights.any():
             return missing
         codes, scales = self._core.tokenizer.token_table()

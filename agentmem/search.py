@@ -27,13 +27,32 @@ FILTER_CACHE = 32
 """Filters whose matching labels are kept, per store; an entry counts only at the seq at which it was made."""
 
 
+class _KeptFilter:
+    """The labels that a filter passes at one seq, and the scope made of them for as long as nothing expires."""
+
+    def __init__(self, seq: int, labels: Int64) -> None:
+        self.seq = seq
+        self._labels = labels
+        self._made: tuple[View, Scope] | None = None
+
+    def scope(self, view: View, namespace: str | None, now: float) -> Scope:
+        """Return the rows of a view at that seq that pass."""
+        made = self._made
+        if made is not None and made[0] is view and now < view.min_expiry:
+            return made[1]
+        scope = view.scope(namespace, now, self._labels)
+        if now < view.min_expiry:
+            self._made = (view, scope)
+        return scope
+
+
 class Searcher:
     """Runs searches for one store."""
 
     def __init__(self, core: StoreCore) -> None:
         self._core = core
         self._ranker = Ranker(core)
-        self._filters: dict[tuple[str, str | None], tuple[int, Int64]] = {}
+        self._filters: dict[tuple[str, str | None], _KeptFilter] = {}
 
     def run(self, query: Query) -> list[Hit]:
         """Return the hits of a query."""
@@ -43,7 +62,7 @@ class Searcher:
         ctx = SearchContext(query, query.text, query.embedding, depth * core.candidates, query.ef)
         ctx.attention_config.mechanism = query.mechanism
         ctx = core.hooks.run("pre-retrieval", ctx)
-        watch.lap("hooks")
+        watch.lap("pre-retrieval")
         if ctx.embedding is None and ctx.text is not None and core.embedder is not None:
             vector = core.ingest.embed([ctx.text])[0]
             ctx.embedding = vector if vector.any() else None
@@ -53,7 +72,7 @@ class Searcher:
             if key is not None:
                 kept = core.cache.get(key, view.seq, query.now)
                 if kept is not None:
-                    watch.total("cached")
+                    watch.stop("cached")
                     return list(kept)
             hits, ctx = self._ranked(ctx, reader, view, watch)
             next_expiry = reader.next_expiry(query.now) if key is not None else None
@@ -62,7 +81,7 @@ class Searcher:
         hits = _page(ctx.hits, query)
         if key is not None:
             core.cache.put(key, tuple(hits), view.seq, query.now, next_expiry)
-        watch.total(f"total.{ctx.attention_config.mechanism}")
+        watch.stop(f"total.{ctx.attention_config.mechanism}")
         core.merge_if_due(view)
         return hits
 
@@ -76,21 +95,20 @@ class Searcher:
         found = gather(ctx, reader, view, scope, core)
         watch.lap("candidates")
         ctx = core.hooks.run("intelligence", ctx)
-        watch.lap("hooks")
+        watch.lap("intelligence")
         ranking = self._ranker.rank(ctx, view, scope, found)
         watch.lap("rerank")
-        depth = query.k + query.offset
-        registered = len(core.hooks.registered("post-retrieval"))
-        order = ranking.order[: None if registered else depth]
-        records = {record.label: record for record in reader.fetch(found.labels[order].tolist())}
+        reordered = bool(core.hooks.registered("post-retrieval"))
+        order = ranking.order if reordered else ranking.order[: query.k + query.offset]
+        labels = found.labels[order].tolist()
+        records = reader.fetch(labels)
         watch.lap("fetch")
-        hits: list[Hit] = []
-        for place in order.tolist():
-            record = records.get(int(found.labels[place]))
-            if record is not None:
-                explanation = _explain(ranking, found, place, ctx) if query.explain else None
-                hits.append(Hit(record, float(ranking.scores[place]), len(hits) + 1, explanation))
-        return hits, ctx
+        if len(records) != len(labels):
+            live = {record.label for record in records}
+            order = order[[label in live for label in labels]]
+        explanations = [_explain(ranking, found, place, ctx) if query.explain else None for place in order.tolist()]
+        ranked = zip(records, ranking.scores[order].tolist(), explanations, strict=True)
+        return [Hit(record, score, rank, why) for rank, (record, score, why) in enumerate(ranked, 1)], ctx
 
     def scope(
         self, reader: Reader, view: View, namespace: str | None, filter: Mapping[str, Any] | None, now: float
@@ -100,14 +118,14 @@ class Searcher:
             return view.scope(namespace, now)
         if self._core.database.in_transaction():
             return view.scope(namespace, now, reader.labels_where(filter, namespace, None))
-        key = (json.dumps(filter, sort_keys=True, default=repr), namespace)
+        key = (repr(filter), namespace)
         kept = self._filters.get(key)
-        if kept is None or kept[0] != view.seq:
-            kept = (view.seq, reader.labels_where(filter, namespace, None))
+        if kept is None or kept.seq != view.seq:
+            kept = _KeptFilter(view.seq, reader.labels_where(filter, namespace, None))
             if len(self._filters) >= FILTER_CACHE:
                 self._filters.clear()
             self._filters[key] = kept
-        return view.scope(namespace, now, kept[1])
+        return kept.scope(view, namespace, now)
 
     def knn(
         self,

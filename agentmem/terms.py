@@ -33,7 +33,7 @@ class QueryTerms:
 _STOP_IDS = frozenset(crc32(stem.encode()) for stem in STOP_STEMS)
 TIME_IDS = np.array(sorted(crc32(stem.encode()) for stem in TIME_STEMS), np.uint32)
 """Ids of the stems by which a text tells when something happened."""
-_CACHED_WORDS = 65_536
+CACHED_WORDS = 65_536
 
 
 def query_terms(text: str, analyzer: Analyzer) -> QueryTerms:
@@ -44,26 +44,32 @@ def query_terms(text: str, analyzer: Analyzer) -> QueryTerms:
     return QueryTerms(tuple(words), ids, np.array(scored or distinct, np.uint32))
 
 
-@lru_cache(_CACHED_WORDS)
-def _word_pieces(word: str, tokenizer: TokenEmbedder) -> TokenIds:
-    return tokenizer.token_ids([word])[0]
-
-
-def pieces(terms: QueryTerms, idf: Float32, tokenizer: TokenEmbedder) -> tuple[Float32, Float32]:
-    """Return the unit vectors of the query's word pieces, float32 (p, d), and their weights, float32 (p,), sum 1.
+class WordPieces:
+    """The word pieces of queries, with their vectors; the pieces of words seen before are remembered.
 
     Args:
-        terms: of the query.
-        idf: of ``terms.ids``.
         tokenizer: whose token vectors the records' token ids refer to.
     """
-    weight_of = dict(zip(terms.ids.tolist(), idf.tolist(), strict=True))
-    scored = [(word, i) for word, i in zip(terms.words, terms.word_ids.tolist(), strict=True) if i in weight_of]
-    tokens = [_word_pieces(word, tokenizer) for word, _ in scored]
-    codes, scales = tokenizer.token_table()
-    if not tokens or not sum(map(len, tokens)):
-        return np.empty((0, codes.shape[1]), np.float32), np.empty(0, np.float32)
-    stems = [str(i) for (_, i), ids in zip(scored, tokens, strict=True) for _ in ids]
-    every = np.concatenate(tokens)
-    vectors = codes[every].astype(np.float32) * scales[every, None]
-    return vectors, piece_weights(stems, {str(i): weight for i, weight in weight_of.items()})
+
+    def __init__(self, tokenizer: TokenEmbedder) -> None:
+        self._tokenizer = tokenizer
+        self._of = lru_cache(CACHED_WORDS)(self._tokens)
+
+    def _tokens(self, word: str) -> TokenIds:
+        return self._tokenizer.token_ids([word])[0]
+
+    def weighted(self, terms: QueryTerms, idf: Float32) -> tuple[Float32, Float32]:
+        """Return unit vectors, float32 (p, d), and weights, float32 (p,), sum 1, of a query's word pieces.
+
+        Args:
+            terms: of the query.
+            idf: of ``terms.ids``.
+        """
+        weight_of = dict(zip(terms.ids.tolist(), idf.tolist(), strict=True))
+        words = zip(terms.words, terms.word_ids.tolist(), strict=True)
+        scored = [(self._of(word), str(i)) for word, i in words if i in weight_of]
+        codes, scales = self._tokenizer.token_table()
+        every = np.concatenate([np.empty(0, np.int64), *(tokens for tokens, _ in scored)])
+        vectors = codes[every].astype(np.float32) * scales[every, None]
+        stems = [stem for tokens, stem in scored for _ in tokens]
+        return vectors, piece_weights(stems, {str(i): weight for i, weight in weight_of.items()})

@@ -51,6 +51,7 @@ class View:
         seq: the store's seq that the view is of.
         dimension: of the vectors.
         metric: "cosine", "ip" or "l2"; scores are higher-is-better under each.
+        min_expiry: no row expires before this time, epoch seconds.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class View:
         self._threads = threads
         self._filters: dict[tuple[int, str | None], tuple[Int64, Scope]] = {}
         self._bases = np.array([part.base for part in live], np.int64)
-        self._min_expiry = min(part.min_expiry for part in live)
+        self.min_expiry = min(part.min_expiry for part in live)
 
     @classmethod
     def empty(cls, dimension: int, metric: Metric, token_dtype: Any = np.uint16) -> View:
@@ -153,7 +154,7 @@ class View:
             labels: int64, the labels that a filter allows, in any order, or None for no filter.  The same array asked
                 for again is looked up, so it must not change.
         """
-        if namespace is None and labels is None and now < self._min_expiry:
+        if namespace is None and labels is None and now < self.min_expiry:
             return self._whole
         if labels is None:
             return unexpired(self._live, namespace_scope(self._live, namespace), now)

@@ -40,7 +40,7 @@ WEIGHTS = MappingProxyType(
         # The square of the certainty that points at a record: one link from the first of several good hits brings
         # some ten points, a record that all good hits lead to (what they have in common) comes before them.
         "links": Row(60.0, 60.0),
-        # The time that the query names is a strong hint, still below a rare word (idf × (K1 + 1) reaches 12).
+        # The time that the query names is a strong hint, still below a rare word (idf × (K1 + 1) reaches 13).
         "time": Row(8.0, 8.0),
         # So is the speaker that it names, whose name alone may be in every text.
         "speaker": Row(10.0, 10.0),
@@ -92,3 +92,7 @@ GATE_BOUNDS = (0.5, 2.0)
 
 RRF_CONSTANT = 60.0
 """Cormack, Clarke and Büttcher (SIGIR 2009)."""
+
+FULL_QUERY = 30.0
+"""The idf of a whole query (about nine content words) up to which BM25 counts in full.  The words of a longer query are
+ever less independent of each other, so that its BM25 is scaled down to what one of this size could give."""

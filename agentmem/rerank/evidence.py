@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from agentmem.keys import speaker_key
 from agentmem.records import Float32, Int64
+from agentmem.rerank.lexicon import STOP_STEMS
 from agentmem.rerank.temporal import TimeSpan, parse_times
 
 DENSE, LEXICAL, NEIGHBOURS, LINKS = 1, 2, 4, 8
@@ -173,32 +174,39 @@ class QueryFeatures:
 
     Attributes:
         background: the store's background similarity.
-        named: int64 (n,), the ``speaker_key`` of every word of the query: whoever of them is a speaker was named.
+        idf_sum: the idf of all the query's terms (those that BM25 scores) added up; 0 where it has none.
+        named: int64 (n,), the ``speaker_key`` of every word of the query but plain stop words (a "will" is no Will):
+            whoever of them is a speaker was named.
         spans: the stretches of time that it names.
         asks_when: whether it asks for a time.
         wants_latest: whether it asks for the present state of things ("now", "latest").
     """
 
     background: Background = UNKNOWN_BACKGROUND
+    idf_sum: float = 0.0
     named: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     spans: Sequence[TimeSpan] = ()
     asks_when: bool = False
     wants_latest: bool = False
 
 
-def query_features(text: str | None, now: float, background: Background = UNKNOWN_BACKGROUND) -> QueryFeatures:
+def query_features(
+    text: str | None, now: float, background: Background = UNKNOWN_BACKGROUND, idf_sum: float = 0.0
+) -> QueryFeatures:
     """Return the features of a query.
 
     Args:
         text: the query's text; None for a vector alone.
         now: epoch seconds to which "yesterday" and its like refer.
         background: the store's background similarity.
+        idf_sum: the idf of the query's terms added up, by which a long query is known.
     """
     if not text:
         return QueryFeatures(background)
-    words = dict.fromkeys(_WORD.findall(text.casefold()))
+    words = dict.fromkeys(word.casefold() for word in _WORD.findall(text) if word not in STOP_STEMS)
     return QueryFeatures(
         background=background,
+        idf_sum=idf_sum,
         named=np.array([speaker_key(word) for word in words], np.int64),
         spans=parse_times(text, now),
         asks_when=_WHEN.match(text) is not None,

@@ -14,7 +14,7 @@ from agentmem.records import Float32
 from agentmem.rerank import evidence as ev
 from agentmem.rerank.constants import RRF_CONSTANT, WEIGHTS
 from agentmem.rerank.evidence import Evidence, QueryFeatures
-from agentmem.rerank.gate import lexical_gate
+from agentmem.rerank.gate import length_factor, lexical_gate
 from agentmem.rerank.heads import FIRST_STAGE, GATED, RELATIONAL
 
 HEAD_NAMES = (*FIRST_STAGE, *RELATIONAL)
@@ -103,7 +103,8 @@ def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:
     """Attention heads over memory structure, added up in points of BM25; see ``agentmem.rerank.constants``."""
     table = np.empty((len(HEAD_NAMES), len(evidence)), np.float32)
     weights = _WEIGHTS[(evidence.thread_key == 0).astype(np.intp)].T.copy()
-    weights[_GATED] *= np.where(evidence.thread_key != 0, 1, lexical_gate(evidence, query.background))
+    gate = np.where(evidence.thread_key != 0, 1, lexical_gate(evidence, query.background))
+    weights[_GATED] *= length_factor(query) * gate
     for row, head in enumerate(FIRST_STAGE.values()):
         table[row] = head(evidence, query)
     stage = len(FIRST_STAGE)

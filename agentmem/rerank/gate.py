@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from agentmem.rerank.constants import GATE_BOUNDS, GATE_CENTRE, GATE_SLOPE
-from agentmem.rerank.evidence import Background, Evidence
+from agentmem.rerank.constants import FULL_QUERY, GATE_BOUNDS, GATE_CENTRE, GATE_SLOPE
+from agentmem.rerank.evidence import Background, Evidence, QueryFeatures
 
 
 def standing(evidence: Evidence, background: Background) -> float:
@@ -28,3 +28,8 @@ def lexical_gate(evidence: Evidence, background: Background) -> float:
     low, high = GATE_BOUNDS
     exponent = np.clip(-GATE_SLOPE * (height - GATE_CENTRE), np.log2(low), np.log2(high))
     return float(2.0**exponent)
+
+
+def length_factor(query: QueryFeatures) -> float:
+    """Return the factor, in (0, 1], by which the lexical evidence of a long query is scaled down."""
+    return FULL_QUERY / max(FULL_QUERY, query.idf_sum)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from agentmem.records import Float32
 from agentmem.rerank import constants as c
 from agentmem.rerank.evidence import Evidence, QueryFeatures
+from agentmem.rerank.gate import length_factor
 
 Head = Callable[[Evidence, QueryFeatures], Float32]
 RelationalHead = Callable[[Evidence, QueryFeatures, Float32], Float32]
@@ -80,7 +81,7 @@ def neighbours(evidence: Evidence, query: QueryFeatures) -> Float32:
     points = (
         np.float32(rows["semantic"].threaded / _deviation(evidence, query))
         * _above(around.dense, _floor(evidence.dense, evidence.first_round))
-        + np.float32(rows["lexical"].threaded) * _or_zero(around.lexical)
+        + np.float32(rows["lexical"].threaded * length_factor(query)) * _or_zero(around.lexical)
         + np.float32(rows["late"].threaded) * _above(around.late, _floor(evidence.late, evidence.first_round))
     )
     weights = _DECAY[np.abs(around.offset)]
@@ -152,7 +153,8 @@ def session(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float3
     if size < 2 or not evidence.session_key.any():
         return np.zeros(size, np.float32)
     pool = scores[evidence.first_round] if evidence.first_round.any() else scores
-    above = np.maximum(scores - np.median(pool), 0)
+    middle = len(pool) // 2
+    above = np.maximum(scores - np.partition(pool, middle)[middle], 0)
     together = evidence.session_key[:, None] == evidence.session_key
     np.fill_diagonal(together, False)
     best: Float32 = (together * above).max(axis=1) * (evidence.session_key != 0)

@@ -194,7 +194,9 @@ def parse_times(text: str, now: float) -> tuple[TimeSpan, ...]:
     moment = datetime.fromtimestamp(now, timezone.utc)
     spans: list[TimeSpan] = []
     for pattern, reader in _TABLE:
-        for match in pattern.finditer(lowered):
+        matches = list(pattern.finditer(lowered))
+        for match in matches:
             spans.extend(reader(match, moment))
-        lowered = pattern.sub(" ; ", lowered)
+        if matches:
+            lowered = pattern.sub(" ; ", lowered)
     return tuple(spans)

@@ -74,7 +74,9 @@ def new_store(folder: Path | str, dataset: Dataset) -> MemoryStore:
 
 
 def fill(store: MemoryStore, dataset: Dataset, progress: Progress = _ignore) -> None:
-    """Add every document of ``dataset`` to ``store``, with its vector where the dataset has vectors.
+    """Add the documents of ``dataset`` to ``store``, with their vectors where the dataset has vectors.
+
+    A document with neither text nor vector (Cranfield has some) cannot be remembered and is left out.
 
     Args:
         store: an empty store.
@@ -82,13 +84,15 @@ def fill(store: MemoryStore, dataset: Dataset, progress: Progress = _ignore) -> 
         progress: called with the number of documents of each batch once it is committed.
     """
     vectors = dataset.document_vectors
-    for start in range(0, len(dataset.documents), BATCH):
-        batch = dataset.documents[start : start + BATCH]
+    rows = [row for row, document in enumerate(dataset.documents) if document.text or vectors is not None]
+    for start in range(0, len(rows), BATCH):
+        part = rows[start : start + BATCH]
+        batch = [dataset.documents[row] for row in part]
         store.add_many(
             [document.text or None for document in batch],
-            embeddings=None if vectors is None else vectors[start : start + BATCH],
+            embeddings=None if vectors is None else vectors[part],
             ids=[document.id for document in batch],
-            metadatas=[dict(document.metadata) for document in batch],
+            metadatas=[document.metadata for document in batch],
             namespace=[document.namespace for document in batch],
             threads=[document.thread for document in batch],
             sessions=[document.session for document in batch],

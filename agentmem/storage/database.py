@@ -265,7 +265,9 @@ class _Transaction:
             database._acquire()
         if database._depth:
             if not connection.in_transaction:
-                raise StoreError(f"{database.path}: SQLite has undone this transaction after an error; leave it and retry")
+                raise StoreError(
+                    f"{database.path}: SQLite has undone this transaction after an error; leave it and retry"
+                )
             connection.run(f"SAVEPOINT part_{database._depth}")
         else:
             try:

@@ -30,6 +30,7 @@ integers beyond 64 bits                in a filter refused (InvalidFilter); in m
 arrays and objects                     ``$eq`` compares them whole, as canonical JSON: order of keys does not matter,
                                        order of elements does, and within them 1 and 1.0 differ
 paths through arrays                   lead nowhere (missing); use ``$contains``
+U+0000 in strings                      equal only to itself; in the order of metadata it stands where U+FDD0 does
 =====================================  =========================================================================
 """
 
@@ -38,6 +39,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +48,7 @@ import numpy as np
 from agentmem.errors import InvalidFilter
 from agentmem.storage.jsontext import dump, protect
 from agentmem.storage.paths import Field, field_of
+from agentmem.storage.schema import scope_token
 
 MAX_DEPTH = 32
 MAX_VALUES = 30_000
@@ -60,15 +63,21 @@ _FALSE: Sql = ("0", ())
 _TRUE: Sql = ("1", ())
 
 
-def compile_filter(filter: Mapping[str, Any] | None) -> Sql:
+def compile_filter(filter: Mapping[str, Any] | None, namespace: str | None = None) -> Sql:
     """Return the condition over ``records`` that a filter stands for; None and {} match everything.
+
+    Args:
+        filter: see above.
+        namespace: where the caller searches; the condition leaves checking it to ``namespace_condition``, but a
+            full-text query reads only the postings of that namespace.
 
     Raises:
         InvalidFilter: unknown operator or own field, an operand that the operator cannot take, or nesting beyond 32.
     """
     if filter is None:
         return _TRUE
-    condition = _filter(filter, 1)
+    everywhere = namespace is None or namespace.endswith("/")
+    condition = _filter(filter, 1, "" if everywhere else scope_token(namespace or ""))
     if len(condition[1]) > MAX_VALUES:
         raise InvalidFilter(f"the filter binds {len(condition[1])} values, at most {MAX_VALUES} are possible; use $in")
     return condition
@@ -104,26 +113,26 @@ def _negated(condition: Sql) -> Sql:
     return f"({condition[0]}) IS NOT TRUE", condition[1]
 
 
-def _filter(filter: object, depth: int) -> Sql:
+def _filter(filter: object, depth: int, scope: str) -> Sql:
     if depth > MAX_DEPTH:
         raise InvalidFilter(f"the filter is nested deeper than {MAX_DEPTH} levels; flatten it")
     if not isinstance(filter, Mapping):
         raise InvalidFilter(f"a filter must be a mapping, got {filter!r} ({type(filter).__name__})")
-    return _join([_entry(key, operand, depth) for key, operand in filter.items()], "AND")
+    return _join([_entry(key, operand, depth, scope) for key, operand in filter.items()], "AND")
 
 
-def _entry(key: object, operand: Any, depth: int) -> Sql:
+def _entry(key: object, operand: Any, depth: int, scope: str) -> Sql:
     if key == "$not":
-        return _negated(_filter(operand, depth + 1))
+        return _negated(_filter(operand, depth + 1, scope))
     if key in ("$and", "$or"):
         if not isinstance(operand, (list, tuple)) or not operand:
             raise InvalidFilter(f"{key} needs a list of at least one filter, got {operand!r}")
-        return _join([_filter(each, depth + 1) for each in operand], "AND" if key == "$and" else "OR")
+        return _join([_filter(each, depth + 1, scope) for each in operand], "AND" if key == "$and" else "OR")
     if isinstance(key, str) and key.startswith("$"):
         if key in _OPERATORS:
             raise InvalidFilter(f"{key} stands under a path, e.g. {{'topic': {{{key!r}: ...}}}}")
         raise _unknown(key, "the filter")
-    return _field_conditions(field_of(key), operand, depth)
+    return _field_conditions(field_of(key, scope), operand, depth)
 
 
 def _unknown(operator: object, where: str) -> InvalidFilter:
@@ -304,7 +313,8 @@ def _match(field: Field, operand: Any, operator: str) -> Sql:
     problem = _SYNTAX.problem(_checked(field, operand, operator))
     if problem:
         raise _refuse(field, operator, f"{problem}; put words with punctuation in double quotes, e.g. '\"don''t\"'")
-    return "label IN (SELECT rowid FROM records_fts WHERE text MATCH ?)", (operand,)
+    scope = f" AND scope MATCH '{field.scope}'" if field.scope else ""
+    return f"label IN (SELECT rowid FROM records_fts WHERE text MATCH ?{scope})", (operand,)
 
 
 class _Syntax:
@@ -319,6 +329,7 @@ class _Syntax:
         with self._lock:
             if self._probe is None:
                 self._probe = sqlite3.connect(":memory:", check_same_thread=False)
+                weakref.finalize(self, self._probe.close)
                 self._probe.execute("CREATE VIRTUAL TABLE probe USING fts5(text, scope, tokenize = 'porter unicode61')")
             try:
                 self._probe.execute("SELECT rowid FROM probe WHERE text MATCH ?", (query,)).fetchall()

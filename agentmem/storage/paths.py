@@ -23,6 +23,7 @@ class Field:
         value: the value; of an array or object its JSON text.
         type: the JSON type's name as SQLite's json_type gives it, NULL where the key is missing; "" for own fields.
         indexable: ``value`` may stand in an index.
+        scope: the full-text token of the one namespace that is searched; "" for a branch or everything.
     """
 
     path: str
@@ -30,6 +31,7 @@ class Field:
     value: str
     type: str = ""
     indexable: bool = True
+    scope: str = ""
 
 
 def literal(text: str) -> str:
@@ -59,8 +61,8 @@ def split(path: str) -> list[str]:
     return keys
 
 
-def field_of(path: object) -> Field:
-    """Return the field that a path names.
+def field_of(path: object, scope: str = "") -> Field:
+    """Return the field that a path names, for a search within ``scope`` (see ``Field``).
 
     Raises:
         InvalidFilter: not a string, not valid Unicode, or "@" with a name that no own field has.
@@ -70,7 +72,7 @@ def field_of(path: object) -> Field:
     if path.startswith("@"):
         name = path[1:]
         if name in TEXT_FIELDS:
-            return Field(path, "text", name)
+            return Field(path, "text", name, scope=scope)
         if name in NUMBER_FIELDS:
             return Field(path, "number", name)
         known = ", ".join(f"@{field}" for field in (*TEXT_FIELDS, *NUMBER_FIELDS))

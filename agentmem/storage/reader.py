@@ -247,7 +247,7 @@ class Reader:
 
 
 def _scope(filter: Filter | None, namespace: str | None, now: float | None) -> Sql:
-    conditions = [namespace_condition(namespace), compile_filter(filter)]
+    conditions = [namespace_condition(namespace), compile_filter(filter, namespace)]
     if now is not None:
         conditions.append(("(expires_at IS NULL OR expires_at > ?)", (now,)))
     return all_of(conditions)
@@ -262,8 +262,11 @@ def _ids(text: str) -> tuple[str, ...]:
 
 
 def _records(rows: Sequence[Any]) -> list[Record]:
+    if not rows:
+        return []
+    ids, texts, metadata, *others = zip(*rows, strict=True)
     try:
-        metadata = load_all([row[2] for row in rows])
+        values = load_all(metadata)
     except ValueError as error:
         raise StoreDamaged(f"the metadata of a record is not JSON: {error}; restore a backup") from error
-    return [Record(row[0], row[1], data, *row[3:]) for row, data in zip(rows, metadata, strict=True)]
+    return list(map(Record, ids, texts, values, *others))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from agentmem.keys import key64
+
 APPLICATION_ID = 0x61674D6D
 """"agMm", in the header of every store."""
 SCHEMA_VERSION = 1
@@ -61,3 +65,14 @@ FULL_TEXT = (
 )
 """The full-text index over ``records``: Porter stems, and one token for the namespace, so that a match within one
 namespace reads only that namespace's postings.  Nothing but these triggers writes to it."""
+
+
+def hex_key(name: str) -> str:
+    """Return a name's key as 16 hexadecimal digits, fit for identifiers and tokens."""
+    return f"{key64(name) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+@lru_cache(maxsize=4096)
+def scope_token(namespace: str) -> str:
+    """Return the one token that stands for a namespace in the full-text index."""
+    return f"ns{hex_key(namespace)}"

@@ -6,6 +6,7 @@ import re
 import sqlite3
 import threading
 import unicodedata
+import weakref
 import zlib
 from array import array
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ class _Stemmer:
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._connection.close)
         self._connection.execute("CREATE VIRTUAL TABLE words USING fts5(word, tokenize = 'porter unicode61')")
         self._connection.execute("CREATE VIRTUAL TABLE stems USING fts5vocab(words, 'instance')")
 

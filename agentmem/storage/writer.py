@@ -8,11 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import lru_cache
 from typing import Literal
 
 from agentmem.errors import DuplicateId, InvalidInput, NotFound
-from agentmem.keys import key64
 from agentmem.records import NewRecord
 from agentmem.storage import manifest
 from agentmem.storage.connection import Connection
@@ -20,6 +18,7 @@ from agentmem.storage.jsontext import dump
 from agentmem.storage.manifest import SegmentRow
 from agentmem.storage.paths import field_of
 from agentmem.storage.reader import Feedback
+from agentmem.storage.schema import hex_key, scope_token
 
 OnConflict = Literal["error", "replace", "skip"]
 
@@ -41,12 +40,6 @@ _POSITION = "SELECT max(position) FROM records WHERE namespace = ? AND thread = 
 
 _Old = tuple[int, float, float | None]
 """label, created_at and expires_at of a version that is about to be replaced"""
-
-
-@lru_cache(maxsize=4096)
-def scope_token(namespace: str) -> str:
-    """Return the one token that stands for a namespace in the full-text index."""
-    return f"ns{key64(namespace) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
 
 class Writer:
@@ -318,7 +311,7 @@ class Writer:
             raise InvalidInput(
                 f"path {path!r} cannot be indexed: a key is empty or holds a quote, backslash or control character"
             )
-        name = f"metadata_{key64(field.value) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+        name = f"metadata_{hex_key(field.value)}"
         self.connection.run(f"CREATE INDEX IF NOT EXISTS {name} ON records({field.value})")
 
     def add_feedback(self, feedback: Feedback) -> None:
