@@ -1,0 +1,477 @@
+"""Opening, recognising, sharing and closing: threads, processes, files that are no stores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from storage_kit import make_record, stamped
+
+from agentmem.errors import (
+    InvalidInput,
+    NotAStore,
+    SchemaTooNew,
+    StoreBusy,
+    StoreClosed,
+    StoreDamaged,
+    StoreError,
+    StoreReadOnly,
+)
+from agentmem.storage.connection import translated
+from agentmem.storage.database import Database
+from agentmem.storage.schema import APPLICATION_ID, SCHEMA_VERSION
+
+CHILD = """
+import sys
+sys.path[:0] = {paths!r}
+from storage_kit import make_record
+from agentmem.storage.database import Database
+db = Database.open(sys.argv[1], timeout=30.0)
+"""
+PATHS = [str(Path(__file__).parent)]
+
+
+def child(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a Python process with ``db`` open on the first argument."""
+    source = CHILD.format(paths=PATHS) + code
+    return subprocess.Popen(
+        [sys.executable, "-c", source, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_a_new_store(tmp_path):
+    path = tmp_path / "memory.db"
+    database = Database.open(path)
+    assert database.path == str(path)
+    database.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    raw = sqlite3.connect(path)
+    assert raw.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert raw.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert raw.execute("PRAGMA page_size").fetchone() == (8192,)
+    assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    names = [row[0] for row in raw.execute("SELECT name FROM _sqlite_migrations")]
+    assert len(names) == SCHEMA_VERSION
+    raw.close()
+
+
+def test_an_empty_file_becomes_a_store(tmp_path):
+    path = tmp_path / "memory.db"
+    path.touch()
+    stamped(Database.open(path)).close()
+    database = Database.open(path)
+    with database.read() as reader:
+        assert reader.config("dimension") == "8"
+    database.close()
+
+
+def test_names_that_urls_would_mangle(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b?c#d%20.db", "é.db", "file:x.db"):
+        stamped(Database.open(name)).close()
+        assert (tmp_path / name).exists()
+        database = Database.open(name, read_only=True)
+        with database.read() as reader:
+            assert reader.config("dimension") == "8"
+        database.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_is_not_a_store(tmp_path, read_only):
+    (tmp_path / "text.txt").write_text("not a database at all, but long enough to be read as a header " * 20)
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE records(a)")
+    other.execute("PRAGMA journal_mode = WAL")
+    other.commit()
+    other.close()
+    claimed = sqlite3.connect(tmp_path / "claimed.db")
+    claimed.execute("PRAGMA application_id = 252006673")
+    claimed.execute("VACUUM")
+    claimed.close()
+    for name, says in (
+        ("text.txt", "not an SQLite database"),
+        ("other.db", "another program"),
+        ("claimed.db", "another"),
+    ):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(NotAStore, match=says):
+            Database.open(tmp_path / name, read_only=read_only)
+        assert (tmp_path / name).read_bytes() == before
+    with pytest.raises(NotAStore, match=r"directory.*memory\.db"):
+        Database.open(tmp_path, read_only=read_only)
+    with pytest.raises(NotAStore, match=r"exist|created"):
+        Database.open(tmp_path / "no" / "folder" / "memory.db", read_only=read_only)
+    assert sorted(os.listdir(tmp_path)) == sorted(["text.txt", "other.db", "claimed.db", *_leftovers(tmp_path)])
+
+
+def _leftovers(folder: Path) -> list[str]:
+    return [name for name in os.listdir(folder) if name.endswith(("-wal", "-shm"))]
+
+
+def test_a_newer_schema_is_left_alone(tmp_path):
+    path = tmp_path / "memory.db"
+    Database.open(path).close()
+    raw = sqlite3.connect(path)
+    raw.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    raw.close()
+    before = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(SchemaTooNew, match="upgrade"):
+            Database.open(path, read_only=read_only)
+    assert path.read_bytes() == before
+
+
+def test_read_only_needs_a_finished_store(tmp_path):
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(NotAStore, match="read_only"):
+        Database.open(tmp_path / "empty.db", read_only=True)
+    with pytest.raises(InvalidInput, match="memory"):
+        Database.open(":memory:", read_only=True)
+
+
+def test_read_only_refuses_changes(tmp_path):
+    path = tmp_path / "memory.db"
+    writing = stamped(Database.open(path))
+    with writing.transaction() as writer:
+        writer.insert(make_record("a"))
+    writing.close()
+    database = Database.open(path, read_only=True)
+    assert database.read_only
+    with pytest.raises(StoreReadOnly, match="read_only"):
+        database.transaction()
+    with pytest.raises(StoreReadOnly):
+        database.vacuum()
+    assert database.integrity() == []
+    with database.read() as reader:
+        assert reader.seq() == 1
+        with pytest.raises(StoreReadOnly):
+            reader.connection.run("DELETE FROM records")
+    writing = Database.open(path)
+    with writing.transaction() as writer:
+        writer.insert(make_record("b"))
+    with database.read() as reader:
+        assert reader.seq() == 2
+    writing.close()
+    database.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to drop its privileges")
+def test_files_of_somebody_else(tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    stamped(Database.open(folder / "memory.db")).close()
+    (folder / "memory.db").chmod(0o444)
+    for parent in (folder, *list(folder.parents)[:-2]):
+        parent.chmod(0o555)
+    code = f"""
+import os, sys
+sys.path[:0] = {PATHS!r}
+from agentmem.storage.database import Database
+from agentmem.errors import NotAStore
+import agentmem.storage.migrations, agentmem.storage.connection, sqlite3
+os.setgid(65534); os.setuid(65534)
+try:
+    Database.open({str(folder / "memory.db")!r})
+except NotAStore as error:
+    print("may not be written" in str(error))
+with Database.open({str(folder / "memory.db")!r}, read_only=True).read() as reader:
+    print(reader.config("dimension"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    for parent in (folder, *list(folder.parents)[:-2]):
+        parent.chmod(0o755)
+    assert (done.stdout.split(), done.stderr) == (["True", "8"], "")
+
+
+def test_arguments_out_of_range(tmp_path):
+    with pytest.raises(InvalidInput, match="durability"):
+        Database.open(tmp_path / "m.db", durability="none")
+    with pytest.raises(InvalidInput, match="timeout"):
+        Database.open(tmp_path / "m.db", timeout=-1)
+    assert not (tmp_path / "m.db").exists()
+
+
+@pytest.mark.parametrize(("durability", "level"), [("normal", 1), ("full", 2)])
+def test_durability(tmp_path, durability, level):
+    database = Database.open(tmp_path / "m.db", durability=durability)
+    with database.transaction() as writer:
+        assert writer.connection.first("PRAGMA synchronous") == level
+    database.close()
+
+
+def test_trace_sees_every_statement(tmp_path):
+    seen: list[str] = []
+    database = Database.open(tmp_path / "m.db", trace=seen.append)
+    with database.transaction() as writer:
+        writer.insert(make_record("traced"))
+    with database.read() as reader:
+        reader.seq()
+    database.close()
+    assert any("INSERT INTO records" in sql and "traced" in sql for sql in seen)
+    assert "SELECT max(seq) FROM changes" in seen
+    assert "BEGIN IMMEDIATE" in seen
+
+
+def test_use_after_close(tmp_path):
+    database = Database.open(tmp_path / "m.db")
+    reading = database.read()
+    with reading as reader:
+        reader.seq()
+        database.close()
+    database.close()
+    enter = database.read().__enter__
+    for use in (enter, database.transaction, database.vacuum, database.checkpoint, database.integrity):
+        with pytest.raises(StoreClosed, match="open it again"):
+            use()
+
+
+def test_closing_leaves_one_file(tmp_path):
+    database = Database.open(tmp_path / "m.db")
+    with database.transaction() as writer:
+        writer.insert(make_record("a"))
+    with database.read() as reader:
+        reader.seq()
+        with database.read() as another:
+            another.seq()
+    database.close()
+    assert os.listdir(tmp_path) == ["m.db"]
+
+
+def test_no_closing_or_vacuum_inside_a_transaction(db):
+    with db.transaction():
+        for use in (db.close, db.vacuum, db.checkpoint):
+            with pytest.raises(InvalidInput, match="inside a transaction"):
+                use()
+
+
+def test_damage_is_reported_as_such(tmp_path):
+    path = tmp_path / "m.db"
+    database = stamped(Database.open(path))
+    with database.transaction() as writer:
+        writer.insert_many([make_record(str(i), "words " * 50) for i in range(300)])
+    database.close()
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        for page in range(2, size // 8192):
+            file.seek(page * 8192)
+            file.write(b"\xff" * 64)
+    with pytest.raises(StoreDamaged, match="backup"):
+        _read_everything(path)
+
+
+def _read_everything(path: Path) -> None:
+    database = Database.open(path)
+    try:
+        with database.read() as reader:
+            reader.page(0, 1000, None, None, None)
+            reader.index_rows()
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("database is locked", StoreBusy),
+        ("database disk image is malformed", StoreDamaged),
+        ("file is not a database", NotAStore),
+        ("attempt to write a readonly database", StoreReadOnly),
+        ("unable to open database file", NotAStore),
+        ("database or disk is full", StoreError),
+        ("disk I/O error", StoreError),
+    ],
+)
+def test_translation_of_errors(message, kind):
+    error = translated(sqlite3.OperationalError(message), "somewhere.db")
+    assert type(error) is kind
+    assert "somewhere.db" in str(error)
+
+
+def test_a_full_disk_undoes_the_change(on_disk):
+    with on_disk.transaction() as writer:
+        writer.insert(make_record("before"))
+        writer.connection.run("PRAGMA max_page_count = 40")
+    big = [make_record(str(i), "x" * 10_000) for i in range(100)]
+    with pytest.raises(StoreError, match="free some space"), on_disk.transaction() as writer:
+        writer.insert_many(big)
+    with on_disk.read() as reader:
+        assert reader.ids_where(None, None) == ["before"]
+    with on_disk.transaction() as writer:
+        writer.connection.run("PRAGMA max_page_count = 1000000")
+        writer.insert_many(big)
+    with on_disk.read() as reader:
+        assert reader.seq() == 101
+
+
+def test_a_swallowed_rollback_is_noticed(on_disk):
+    def change() -> None:
+        with on_disk.transaction() as writer:
+            writer.insert(make_record("a"))
+            writer.connection.raw.rollback()
+            with on_disk.transaction() as inner:
+                inner.insert(make_record("b"))
+
+    with pytest.raises(StoreError, match="undone"):
+        change()
+    with on_disk.read() as reader:
+        assert reader.seq() == 0
+    assert not on_disk.in_transaction()
+
+
+def test_two_databases_on_one_file(on_disk):
+    other = Database.open(on_disk.path)
+    for turn, (one, two) in enumerate([(on_disk, other), (other, on_disk)] * 3):
+        with one.transaction() as writer:
+            writer.insert(make_record(str(turn)))
+        with two.read() as reader:
+            assert reader.seq() == turn + 1
+            assert reader.get([str(turn)])[0] is not None
+    other.close()
+
+
+def test_busy_past_the_timeout(on_disk):
+    other = Database.open(on_disk.path, timeout=0.05)
+    with on_disk.transaction() as writer:
+        writer.insert(make_record("a"))
+        with pytest.raises(StoreBusy, match="retry"), other.transaction():
+            pass
+        with other.read() as reader:
+            assert reader.seq() == 0
+    with other.transaction() as writer:
+        writer.insert(make_record("b"))
+    with on_disk.read() as reader:
+        assert reader.seq() == 2
+    other.close()
+
+
+@pytest.mark.parametrize("where", ["file", "memory"])
+def test_another_thread_waits_and_then_gives_up(tmp_path, where):
+    database = Database.open(":memory:" if where == "memory" else tmp_path / "m.db", timeout=0.05)
+    raised: list[type[BaseException]] = []
+
+    def attempt() -> None:
+        try:
+            with database.transaction() as writer:
+                writer.insert(make_record("other"))
+        except StoreBusy as error:
+            raised.append(type(error))
+
+    with database.transaction() as writer:
+        writer.insert(make_record("mine"))
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        thread.join()
+    assert raised == [StoreBusy]
+    attempt()
+    with database.read() as reader:
+        assert reader.ids_where(None, None) == ["mine", "other"]
+    database.close()
+
+
+def test_threads_write_and_read_together(db):
+    failures: list[BaseException] = []
+
+    def work(name: int) -> None:
+        try:
+            for turn in range(15):
+                with db.transaction() as writer:
+                    writer.insert(make_record(f"{name}-{turn}"))
+                with db.read() as reader:
+                    before = reader.seq()
+                    assert reader.count(None, None, None) == before
+                    assert reader.get([f"{name}-{turn}"])[0] is not None
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with db.read() as reader:
+        assert reader.seq() == 60
+
+
+def test_processes_make_write_and_see_one_store(tmp_path):
+    path = tmp_path / "memory.db"
+    write = """
+for i in range(20):
+    with db.transaction() as writer:
+        writer.insert(make_record(f"{sys.argv[2]}-{i}"))
+print("done", flush=True)
+sys.stdin.read()
+db.close()
+"""
+    children = [child(write, path, name) for name in "abc"]
+    assert [each.stdout.readline().strip() for each in children] == ["done"] * 3
+    database = Database.open(path)
+    with database.read() as reader:
+        assert reader.seq() == 60
+        assert [change.seq for change in reader.changes()] == list(range(1, 61))
+        assert sorted(reader.ids_where(None, None)) == sorted(f"{name}-{i}" for name in "abc" for i in range(20))
+    for each in children:
+        each.communicate()
+        assert each.returncode == 0
+    assert database.integrity() == []
+    database.close()
+
+
+def test_a_killed_process_loses_nothing_that_it_committed(tmp_path):
+    path = tmp_path / "memory.db"
+    code = """
+with db.transaction() as writer:
+    writer.insert_many([make_record("a"), make_record("b")])
+with db.transaction() as writer:
+    writer.insert(make_record("c"))
+    print("in the middle", flush=True)
+    sys.stdin.read()
+"""
+    process = child(code, path)
+    assert process.stdout.readline() == "in the middle\n"
+    process.kill()
+    process.communicate()
+    database = Database.open(path, read_only=True)
+    with database.read() as reader:
+        assert reader.seq() == 2
+    database.close()
+    database = Database.open(path)
+    with database.read() as reader:
+        assert reader.ids_where(None, None) == ["a", "b"]
+    assert database.integrity() == []
+    database.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_is_told_to_open_it_again(tmp_path):
+    code = """
+import os
+child = os.fork()
+if child == 0:
+    try:
+        db.read().__enter__()
+    except Exception as error:
+        os._exit(42 if "forked" in str(error) else 1)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+    process = child(code, tmp_path / "m.db")
+    assert process.communicate()[0].strip() == "42"
+
+
+def test_a_copied_store_is_whole_after_checkpoint(on_disk, tmp_path):
+    with on_disk.transaction() as writer:
+        writer.insert(make_record("a"))
+    assert on_disk.checkpoint()
+    shutil.copy(on_disk.path, tmp_path / "copy.db")
+    copy = Database.open(tmp_path / "copy.db")
+    with copy.read() as reader:
+        assert reader.ids_where(None, None) == ["a"]
+    copy.close()
