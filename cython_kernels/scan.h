@@ -179,7 +179,7 @@ static void scan_scores(const float *vectors, int64_t n, int64_t dim, int l2, co
     }
 }
 
-/* The nearest `radius` rows on one side of `row` in its thread, within [start, stop) under the mask.  Returns how many. */
+/* The nearest `radius` rows of [start, stop) under the mask on one side of `row` in its thread.  Returns how many. */
 static int64_t thread_side(const int64_t *keys, const uint8_t *mask, int64_t start, int64_t stop, int64_t row,
                            int64_t step, int64_t radius, int64_t *found) {
     int64_t count = 0;

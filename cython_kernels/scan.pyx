@@ -1,4 +1,4 @@
-"""Scans of vectors and of threads.  Arrays come validated; lists of rows are bounds-checked, they may be mapped files."""
+"""Scans of vectors and of threads.  Arrays come validated; lists of rows are bounds-checked: they may be mapped."""
 
 cimport numpy as cnp
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
@@ -45,7 +45,8 @@ def scan(cnp.ndarray codes not None, cnp.ndarray scales not None, cnp.ndarray no
     cdef int64_t m = cnp.PyArray_DIM(queries, 0), k = cnp.PyArray_DIM(found, 1)
     cdef int failed
     part.codes, part.scales, part.norms = <int8_t *>data(codes), <float *>data(scales), <float *>data(norms)
-    part.vectors, part.has_vector, part.labels = <float *>data(vectors), <uint8_t *>data(has_vector), <int64_t *>data(labels)
+    part.vectors, part.has_vector = <float *>data(vectors), <uint8_t *>data(has_vector)
+    part.labels = <int64_t *>data(labels)
     part.n, part.dim, part.stride = cnp.PyArray_DIM(vectors, 0), cnp.PyArray_DIM(vectors, 1), cnp.PyArray_DIM(codes, 1)
     part.l2 = l2
     area.start, area.stop, area.mask = start, stop, <uint8_t *>data(mask)

@@ -1,0 +1,84 @@
+"""Query terms, idf, piece weights and phrases."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from agentmem.index import lexical
+from agentmem.rerank import lexicon
+
+
+def test_query_terms_drop_stop_words_and_repeats():
+    assert lexicon.query_terms(["when", "did", "carolin", "join", "the", "carolin", "group"]) == [
+        "carolin",
+        "join",
+        "group",
+    ]
+
+
+def test_a_query_of_stop_words_keeps_them():
+    assert lexicon.query_terms(["to", "be", "or", "not", "to", "be"]) == ["to", "be", "or", "not"]
+
+
+def test_idf_is_lucenes_and_never_negative():
+    values = lexicon.idf(10, [0, 1, 10])
+    np.testing.assert_allclose(
+        values, [math.log(1 + 10.5 / 0.5), math.log(1 + 9.5 / 1.5), math.log(1 + 0.5 / 10.5)], rtol=1e-6
+    )
+    assert (values > 0).all()
+
+
+def test_piece_weights_share_out_the_idf():
+    weights = lexicon.piece_weights(["carolin", None, "lgbtq", "lgbtq", "the"], {"carolin": 1.0, "lgbtq": 2.0})
+    assert weights.tolist() == pytest.approx([0.2, 0, 0.4, 0.4, 0])
+    assert lexicon.piece_weights([None, "the"], {}).tolist() == [0, 0]
+
+
+def phrases(rows, query, weights):
+    flat = np.array([term for row in rows for term in row], np.uint32)
+    offsets = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int64)
+    return lexicon.phrase_scores(flat, offsets, np.array(query, np.int64), np.array(weights, np.float32))
+
+
+def test_phrases_count_pairs_that_stand_together_in_the_querys_order():
+    rows = [[5, 6, 9], [5, 9, 6], [5, 9, 9, 6], [6, 5], [5, 6, 5, 6], []]
+    one = 1.0
+    # 5 6 5 6: three ordered pairs within reach? (0,1), (2,3); (0,3) is too far apart.
+    two = 2 * (lexicon.K1 + 1) / (2 + lexicon.K1)
+    np.testing.assert_allclose(phrases(rows, [5, 6], [3, 2]), [2 * one, 2 * one, 0, 0, 2 * two, 0], rtol=1e-6)
+
+
+def test_phrases_do_not_reach_across_rows():
+    assert phrases([[5], [6]], [5, 6], [1, 1]).tolist() == [0, 0]
+
+
+def test_phrases_of_unknown_terms_and_short_queries():
+    assert phrases([[5, 6]], [5], [1]).tolist() == [0]
+    assert phrases([[5, 6]], [5, -1, 6], [1, 1, 1]).tolist() == [0]
+    assert phrases([[], []], [5, 6], [1, 1]).tolist() == [0, 0]
+
+
+def test_phrases_agree_with_a_plain_count():
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 6, rng.integers(0, 30)).tolist() for _ in range(20)]
+    query, weights = [3, 1, 4], [1.0, 2.0, 0.5]
+    expected = []
+    for row in rows:
+        total = 0.0
+        for a, b, w in ((3, 1, 1.0), (1, 4, 0.5)):
+            count = sum(row[i] == a and row[j] == b for i in range(len(row)) for j in (i + 1, i + 2) if j < len(row))
+            total += w * count * (lexicon.K1 + 1) / (count + lexicon.K1)
+        expected.append(total)
+    np.testing.assert_allclose(phrases(rows, query, weights), expected, rtol=1e-5)
+
+
+def test_the_word_lists_are_lower_case_and_apart():
+    assert all(word == word.lower() for word in lexicon.STOP_STEMS | lexicon.TIME_STEMS)
+    assert not lexicon.STOP_STEMS & lexicon.TIME_STEMS
+
+
+def test_the_index_scores_by_the_same_constants():
+    assert (lexicon.K1, lexicon.B) == (lexical.K1, lexical.B)
