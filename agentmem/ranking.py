@@ -70,7 +70,8 @@ class Ranker:
             return fusion.Ranking(found.dense, found.dense[None], ("dense",), np.arange(len(found.rows)))
         if name in fusion.FUSIONS:
             if name == "memory-heads":
-                features = query_features(ctx.text, ctx.query.now, self._measured(view))
+                idf_sum = 0.0 if found.bm25 is None else float(found.bm25.idf.sum())
+                features = query_features(ctx.text, ctx.query.now, self._measured(view), idf_sum)
                 evidence = self._evidence(ctx, view, scope, found, features)
             else:
                 features, evidence = query_features(None, ctx.query.now), _plain(found)
