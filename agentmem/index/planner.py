@@ -48,16 +48,18 @@ def nearest_many(
 
 
 def best_of(found: Sequence[Found], k: int) -> tuple[Int64, Float32]:
-    """Return the global rows of the ``k`` best scores over all parts, best first, ties by lower label."""
+    """Return the global rows of the ``k`` best scores over all parts, best first, ties by lower label.
+
+    Each part's rows come in that order, and the labels of later parts are higher.
+    """
     if len(found) == 1:
         part, rows, scores = found[0]
         return rows[:k] + part.base, scores[:k]
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.float32)
     scores = np.concatenate([scores for _, _, scores in found])
-    labels = np.concatenate([part.part.labels[rows] for part, rows, _ in found])
     rows = np.concatenate([rows + part.base for part, rows, _ in found])
-    order = np.lexsort((labels, -scores))[:k]
+    order = np.argsort(-scores, kind="stable")[:k]
     return rows[order], scores[order]
 
 

@@ -322,6 +322,35 @@ def test_graphs_give_what_a_scan_gives(monkeypatch: pytest.MonkeyPatch, metric: 
                 assert scope.holds(found).all()
 
 
+def test_a_label_array_may_be_asked_for_again() -> None:
+    view, model = grown("base+delta", 2, "ip", 5)
+    labels = np.arange(1, 161, 3)
+    for now in (-1.0, 4.0, 100.0, -1.0):
+        for namespace in SCOPES:
+            scope = view.scope(namespace, now, labels)
+            wanted = [row.label for row in model.scope(namespace, now, labels.tolist())]
+            assert sorted(view.labels(scope.rows()).tolist()) == wanted
+            assert scope.count == len(wanted)
+
+
+def test_unreachable_rows_obey_the_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "SCAN_ROWS", 5)
+    monkeypatch.setattr(planner.kernels, "walks_natively", lambda: True)
+    rng = np.random.default_rng(4)
+    rows = random_rows(rng, 1, 60, 5)
+    for row in rows:
+        row.vector = rng.normal(size=5).astype(np.float32)
+    segment = segment_of(rows, 5, "ip", graph=True)
+    assert segment.graph is not None
+    assert segment.graph.group_offsets is None
+    segment.graph = replace(segment.graph, unreachable=np.arange(0, 60, 2))
+    view = View.of([segment], 5, "ip", seq=0)
+    labels = np.arange(1, 61, 2)
+    scope = view.scope(None, -1.0, labels)
+    found, _ = view.nearest(rng.normal(size=5).astype(np.float32), 10, scope)
+    assert scope.holds(found).all()
+
+
 @pytest.mark.parametrize("listed", [True, False])
 def test_what_a_walk_cannot_reach_is_scanned(monkeypatch: pytest.MonkeyPatch, listed: bool) -> None:
     """A graph without links finds one node; the rest is on the list of the unreachable, or too few come back."""
