@@ -12,11 +12,9 @@ function.  The default hooks run first, the others in the order in which they we
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -186,6 +184,8 @@ def _call(hook: Hook, ctx: SearchContext) -> SearchContext:
 
 def _wait(awaitable: Awaitable[SearchContext | None]) -> SearchContext | None:
     """Run a coroutine to its end, in a thread of its own where this one has a running event loop."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     async def run() -> SearchContext | None:
         return await awaitable

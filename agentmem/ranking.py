@@ -54,8 +54,6 @@ class Ranker:
         self._core = core
         self._background: tuple[int, Background] | None = None
         self._pieces = WordPieces(core.tokenizer)
-        mark = core.tokenizer.token_ids(["?"])[0]
-        self._question = int(mark[0]) if len(mark) else -1
 
     def rank(self, ctx: SearchContext, view: View, scope: Scope, found: Candidates) -> fusion.Ranking:
         """Return the ranking of the candidates by ``ctx.attention_config``.
@@ -123,7 +121,7 @@ class Ranker:
             speaker_key=columns.speaker_key,
             created_at=columns.created_at,
             importance=columns.importance,
-            asks=_any(tokens == self._question, token_offsets)[own],
+            asks=_any(tokens == self._pieces.question_mark, token_offsets)[own],
             tells_time=tells,
             peers=None if columns.thread_key.all() else _peers(view, found),
             neighbours=Neighbours(owner, offset, dense[near], bm25[near], late[near]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -152,9 +153,11 @@ class Searcher:
 
 
 def _page(hits: list[Hit], query: Query) -> list[Hit]:
+    """Return the hits asked for, ranked by their place among all."""
     if query.min_score is not None:
         hits = [hit for hit in hits if hit.score >= query.min_score]
-    return hits[query.offset : query.offset + query.k]
+    page = hits[query.offset : query.offset + query.k]
+    return [hit if hit.rank == rank else replace(hit, rank=rank) for rank, hit in enumerate(page, query.offset + 1)]
 
 
 def _explain(ranking: Ranking, found: Candidates, place: int, ctx: SearchContext) -> Explanation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from zlib import crc32
 
 import numpy as np
@@ -57,6 +57,12 @@ class WordPieces:
 
     def _tokens(self, word: str) -> TokenIds:
         return self._tokenizer.token_ids([word])[0]
+
+    @cached_property
+    def question_mark(self) -> int:
+        """The token id of "?"; -1 where the vocabulary lacks it."""
+        mark = self._of("?")
+        return int(mark[0]) if len(mark) == 1 else -1
 
     def weighted(self, terms: QueryTerms, idf: Float32) -> tuple[Float32, Float32]:
         """Return unit vectors, float32 (p, d), and weights, float32 (p,), sum 1, of a query's word pieces.

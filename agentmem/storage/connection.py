@@ -17,7 +17,7 @@ SYNCHRONOUS = {"normal": 1, "full": 2}
 
 _CACHED_STATEMENTS = 256
 _CACHE_KIB = 16_384
-_MMAP_BYTES = 64 << 20
+_MMAP_BYTES = (2 << 30) - (1 << 16)
 _WAL_LIMIT_BYTES = 64 << 20
 _CHECKPOINT_PAGES = 4_000
 """A log of 32 MB is moved into the file: less often than by default, since each time costs two syncs of the disk."""

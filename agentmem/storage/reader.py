@@ -41,6 +41,7 @@ _LINKS_OF = (
     "ORDER BY 1, 2, 3"
 )
 _COUNTED_TABLES = ("records", "embeddings", "links", "changes", "segments", "feedback")
+_EXACT_LISTS = 32
 _MAX_PLACEHOLDERS = 512
 
 
@@ -64,12 +65,13 @@ class Feedback:
 
 
 @lru_cache(maxsize=_MAX_PLACEHOLDERS + 1)
+@lru_cache(maxsize=1024)
 def _marks(count: int) -> tuple[str, tuple[None, ...]]:
     """Return the list of placeholders for ``count`` values and the NULLs (equal to nothing) that fill it up.
 
-    Lists have a power of two of placeholders, so that few prepared statements serve every length.
+    Short lists have one for each value; longer ones a power of two, so that few prepared statements serve them all.
     """
-    size = 1 << max(count - 1, 0).bit_length()
+    size = count if count <= _EXACT_LISTS else 1 << (count - 1).bit_length()
     return f"({', '.join('?' * size)})", (None,) * (size - count)
 
 
