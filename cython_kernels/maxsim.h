@@ -3,12 +3,13 @@
 #define AGENTMEM_MAXSIM_H
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "attention_rows.h"
 
 typedef struct {
-    const float *query;          /* (padded, dim): query tokens, padded to a multiple of 4 by zeros */
-    int64_t n_query, padded, dim;
+    const float *query;          /* (n_query, dim) */
+    int64_t n_query, dim;
     const float *weights;        /* (n_query,) */
     const int8_t *codes;         /* (vocabulary, dim), or NULL */
     const float *floats;         /* (vocabulary, dim) where codes is NULL */
@@ -29,9 +30,11 @@ typedef struct {
     int32_t *slots;     /* hash table: place among the distinct */
     uint32_t *distinct;
     int32_t *places;    /* one for each token of the rows, in order; -1 for one outside the vocabulary */
-    float *similar;     /* place -> padded floats */
-    float *row;         /* one table row as float */
-    float *best;        /* padded floats */
+    float *similar;     /* place -> lanes floats */
+    float *query;       /* (dim, lanes): the query transposed, zeros behind it */
+    float *rows;        /* a tile of table rows as floats */
+    float *best;        /* lanes floats */
+    int64_t lanes;      /* query tokens, rounded up */
     uint64_t mask;
     int32_t used;
 } seen_t;
@@ -53,28 +56,54 @@ AGENTMEM_INLINE void row_tokens(const maxsim_t *m, int64_t r, int64_t *start, in
         *start = *end = 0;
 }
 
-/* similar[i] = scale * (query i . table row), four query tokens at a time. */
-AGENTMEM_INLINE void compare(const maxsim_t *m, uint32_t token, float *row, float *similar)
+/* Tokens are compared four at a time with eight query tokens at a time; the query lies transposed, (dim, lanes). */
+#define MAXSIM_LANES 8
+#define MAXSIM_TILE 4
+
+#if defined(__GNUC__)
+typedef float lanes_t __attribute__((vector_size(4 * MAXSIM_LANES), aligned(4)));
+#define LANES_MULTIPLY_ADD(sum, factor, lanes) ((sum) += (factor) * *(const lanes_t *)(lanes))
+#else
+typedef struct { float at[MAXSIM_LANES]; } lanes_t;
+#define LANES_MULTIPLY_ADD(sum, factor, lanes) \
+    do { for (int lane_ = 0; lane_ < MAXSIM_LANES; lane_++) (sum).at[lane_] += (factor) * (lanes)[lane_]; } while (0)
+#endif
+
+/* One table row as floats. */
+AGENTMEM_INLINE void read_token(const maxsim_t *m, uint32_t token, float *row)
 {
-    const float scale = m->scales ? m->scales[token] : 1.0f;
-    const float *x = m->floats ? m->floats + (int64_t)token * m->dim : row;
-    if (!m->floats) {
-        const int8_t *codes = m->codes + (int64_t)token * m->dim;
-#pragma omp simd
-        for (int64_t i = 0; i < m->dim; i++)
-            row[i] = (float)codes[i];
+    if (m->floats) {
+        memcpy(row, m->floats + (int64_t)token * m->dim, m->dim * sizeof *row);
+        return;
     }
-    for (int64_t q = 0; q < m->padded; q += 4) {
-        const float *q0 = m->query + q * m->dim, *q1 = q0 + m->dim, *q2 = q1 + m->dim, *q3 = q2 + m->dim;
-        float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-        for (int64_t i = 0; i < m->dim; i++) {
-            s0 += x[i] * q0[i];
-            s1 += x[i] * q1[i];
-            s2 += x[i] * q2[i];
-            s3 += x[i] * q3[i];
+    const int8_t *codes = m->codes + (int64_t)token * m->dim;
+#pragma omp simd
+    for (int64_t i = 0; i < m->dim; i++)
+        row[i] = (float)codes[i];
+}
+
+/* similar[t][q] = scale_t * (token t . query token q) for a tile of tokens. */
+AGENTMEM_INLINE void compare_tile(const maxsim_t *m, const uint32_t *tokens, int count, const float *query,
+                                  int64_t lanes, float *rows, float *similar)
+{
+    for (int t = 0; t < count; t++)
+        read_token(m, tokens[t], rows + t * m->dim);
+    const float *r0 = rows, *r1 = r0 + m->dim, *r2 = r1 + m->dim, *r3 = r2 + m->dim;
+    for (int64_t q = 0; q < lanes; q += MAXSIM_LANES) {
+        lanes_t sums[MAXSIM_TILE] = {0};
+        const float *column = query + q;
+        for (int64_t i = 0; i < m->dim; i++, column += lanes) {
+            LANES_MULTIPLY_ADD(sums[0], r0[i], column);
+            LANES_MULTIPLY_ADD(sums[1], r1[i], column);
+            LANES_MULTIPLY_ADD(sums[2], r2[i], column);
+            LANES_MULTIPLY_ADD(sums[3], r3[i], column);
         }
-        similar[q] = scale * s0, similar[q + 1] = scale * s1, similar[q + 2] = scale * s2, similar[q + 3] = scale * s3;
+        for (int t = 0; t < count; t++) {
+            const float scale = m->scales ? m->scales[tokens[t]] : 1.0f;
+            const float *sum = (const float *)&sums[t];
+            for (int lane = 0; lane < MAXSIM_LANES; lane++)
+                similar[t * lanes + q + lane] = scale * sum[lane];
+        }
     }
 }
 
@@ -116,10 +145,12 @@ AGENTMEM_INLINE void prefetch_token(const maxsim_t *m, uint32_t token)
 AGENTMEM_CLONES
 static void compare_distinct(const maxsim_t *m, const seen_t *seen)
 {
-    for (int32_t i = 0; i < seen->used; i++) {
-        if (i + MAXSIM_AHEAD < seen->used)
-            prefetch_token(m, seen->distinct[i + MAXSIM_AHEAD]);
-        compare(m, seen->distinct[i], seen->row, seen->similar + i * m->padded);
+    for (int32_t i = 0; i < seen->used; i += MAXSIM_TILE) {
+        const int count = seen->used - i < MAXSIM_TILE ? seen->used - i : MAXSIM_TILE;
+        for (int32_t t = i + MAXSIM_AHEAD; t < i + MAXSIM_AHEAD + MAXSIM_TILE && t < seen->used; t++)
+            prefetch_token(m, seen->distinct[t]);
+        compare_tile(m, seen->distinct + i, count, seen->query, seen->lanes, seen->rows,
+                     seen->similar + i * seen->lanes);
     }
 }
 
@@ -131,15 +162,15 @@ static void score_rows(const maxsim_t *m, const seen_t *seen)
         int64_t start, end, known = 0;
         float score = 0;
         row_tokens(m, r, &start, &end);
-        for (int64_t q = 0; q < m->padded; q++)
+        for (int64_t q = 0; q < seen->lanes; q++)
             seen->best[q] = -INFINITY;
         for (int64_t t = start; t < end; t++, place++) {
             if (*place < 0)
                 continue;
-            const float *similar = seen->similar + *place * m->padded;
+            const float *similar = seen->similar + *place * seen->lanes;
             known++;
 #pragma omp simd
-            for (int64_t q = 0; q < m->padded; q++)
+            for (int64_t q = 0; q < seen->lanes; q++)
                 seen->best[q] = similar[q] > seen->best[q] ? similar[q] : seen->best[q];
         }
         for (int64_t q = 0; known && q < m->n_query; q++)
@@ -165,12 +196,17 @@ static int maxsim_run(const maxsim_t *m)
     seen.slots = malloc(places * sizeof *seen.slots);
     seen.distinct = malloc((distinct + 1) * sizeof *seen.distinct);
     seen.places = malloc((total + 1) * sizeof *seen.places);
-    seen.similar = malloc((distinct * m->padded + 1) * sizeof *seen.similar);
-    seen.row = malloc((m->dim + 1) * sizeof *seen.row);
-    seen.best = malloc((m->padded + 1) * sizeof *seen.best);
-    const int ready =
-        seen.keys && seen.slots && seen.distinct && seen.places && seen.similar && seen.row && seen.best;
+    seen.lanes = (m->n_query + MAXSIM_LANES - 1) / MAXSIM_LANES * MAXSIM_LANES;
+    seen.similar = malloc((distinct * seen.lanes + 1) * sizeof *seen.similar);
+    seen.query = calloc(m->dim * seen.lanes + 1, sizeof *seen.query);
+    seen.rows = calloc(MAXSIM_TILE * m->dim + 1, sizeof *seen.rows);
+    seen.best = malloc((seen.lanes + 1) * sizeof *seen.best);
+    const int ready = seen.keys && seen.slots && seen.distinct && seen.places && seen.similar && seen.query &&
+                      seen.rows && seen.best;
     if (ready) {
+        for (int64_t q = 0; q < m->n_query; q++)
+            for (int64_t i = 0; i < m->dim; i++)
+                seen.query[i * seen.lanes + q] = m->query[q * m->dim + i];
         find_distinct(m, &seen);
         compare_distinct(m, &seen);
         score_rows(m, &seen);
@@ -180,7 +216,8 @@ static int maxsim_run(const maxsim_t *m)
     free(seen.distinct);
     free(seen.places);
     free(seen.similar);
-    free(seen.row);
+    free(seen.query);
+    free(seen.rows);
     free(seen.best);
     return ready ? 0 : -1;
 }

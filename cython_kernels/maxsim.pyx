@@ -8,7 +8,7 @@ cnp.import_array()
 cdef extern from "maxsim.h" nogil:
     ctypedef struct maxsim_t:
         const float *query
-        int64_t n_query, padded, dim
+        int64_t n_query, dim
         const float *weights
         const int8_t *codes
         const float *floats
@@ -24,20 +24,19 @@ cdef extern from "maxsim.h" nogil:
     int maxsim_run(const maxsim_t *)
 
 
-def maxsim(cnp.ndarray query not None, int64_t n_query, cnp.ndarray weights not None, cnp.ndarray table not None,
+def maxsim(cnp.ndarray query not None, cnp.ndarray weights not None, cnp.ndarray table not None,
            cnp.ndarray scales, cnp.ndarray offsets not None, cnp.ndarray tokens not None, cnp.ndarray rows):
     """Return float32 (n_rows,): the weighted MaxSim of each row.
 
-    Args: query float32 (padded, dim), n_query rows and zeros up to a multiple of 4; weights float32 (n_query,); table
-    int8 or float32 (vocabulary, dim); scales float32 (vocabulary,) or None; offsets int64; tokens uint16 or uint32;
-    rows int64, within the offsets, or None for all.
+    Args: query float32 (n_query, dim); weights float32 (n_query,); table int8 or float32 (vocabulary, dim); scales
+    float32 (vocabulary,) or None; offsets int64; tokens uint16 or uint32; rows int64, within the offsets, or None for all.
     """
     cdef maxsim_t m
     cdef cnp.npy_intp n_rows = cnp.PyArray_DIM(offsets, 0) - 1 if rows is None else cnp.PyArray_DIM(rows, 0)
     cdef cnp.ndarray out = cnp.PyArray_EMPTY(1, &n_rows, cnp.NPY_FLOAT32, 0)
     cdef bint coded = cnp.PyArray_TYPE(table) == cnp.NPY_INT8
     cdef int failed
-    m.query, m.n_query, m.padded = <float *>cnp.PyArray_DATA(query), n_query, cnp.PyArray_DIM(query, 0)
+    m.query, m.n_query = <float *>cnp.PyArray_DATA(query), cnp.PyArray_DIM(query, 0)
     m.dim, m.vocabulary = cnp.PyArray_DIM(table, 1), cnp.PyArray_DIM(table, 0)
     m.weights = <float *>cnp.PyArray_DATA(weights)
     m.codes = <int8_t *>cnp.PyArray_DATA(table) if coded else NULL

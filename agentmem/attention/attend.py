@@ -129,10 +129,8 @@ class Native:
         tokens: NDArray[Any],
         rows: NDArray[np.int64] | None,
     ) -> Floats:
-        """Late interaction; the kernel takes query tokens by fours."""
-        padded = np.zeros((-(-len(query) // 4) * 4, query.shape[1]), np.float32)
-        padded[: len(query)] = query
-        scores: Floats = self._maxsim.maxsim(padded, len(query), weights, table, scales, offsets, tokens, rows)
+        """Late interaction."""
+        scores: Floats = self._maxsim.maxsim(query, weights, table, scales, offsets, tokens, rows)
         return scores
 
 
