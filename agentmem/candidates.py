@@ -39,8 +39,7 @@ class Candidates:
         labels: int64 (m,).
         sources: uint8 (m,), bits of ``agentmem.rerank.evidence``.
         first_round: bool (m,), offered by the dense or the lexical source.
-        dense: float32 (m,), similarity; NaN where there is none.
-        lexical: float32 (m,), BM25; NaN where the query has no text.
+        dense: float32 (m,), similarity, where it is known already: the only source was dense, and its order stands.
         terms: what of the query's text is scored, or None.
         bm25: the lexical source's result, which scores any row, or None.
         links: among the candidates.
@@ -50,8 +49,7 @@ class Candidates:
     labels: Int64
     sources: NDArray[np.uint8]
     first_round: NDArray[np.bool_]
-    dense: Float32
-    lexical: Float32
+    dense: Float32 | None
     terms: QueryTerms | None
     bm25: Lexical | None
     links: Links
@@ -82,7 +80,7 @@ def gather(ctx: SearchContext, reader: Reader, view: View, scope: Scope, core: S
         sources.append((ev.DENSE, rows))
     first = _union(sources)
     if ctx.text is not None and mechanism in ("auto", "memory-heads"):
-        dense, lexical = _scores(ctx, view, bm25, first)
+        dense, lexical = evidence_of(ctx, view, bm25, first)
         best = first[np.argsort(-(_spread(dense) + _spread(lexical)), kind="stable")[:EXPANDED]]
         sources.append((ev.NEIGHBOURS, np.unique(view.neighbours(best, REACH, scope)[2])))
         chains = _follow_links(reader, view, scope, first, dense) if reader.has_links() else []
@@ -94,14 +92,12 @@ def gather(ctx: SearchContext, reader: Reader, view: View, scope: Scope, core: S
     marks = np.zeros(len(rows), np.uint8)
     for bit, offered in sources:
         marks[np.searchsorted(rows, offered)] |= np.uint8(bit)
-    dense, lexical = _scores(ctx, view, bm25, rows)
     return Candidates(
         rows=rows,
         labels=view.labels(rows),
         sources=marks,
         first_round=(marks & (ev.DENSE | ev.LEXICAL)) != 0,
-        dense=dense,
-        lexical=lexical,
+        dense=None,
         terms=terms,
         bm25=bm25,
         links=_linked(rows, chains),
@@ -113,8 +109,16 @@ def similarity(view: View, scores: Float32) -> Float32:
     return -np.sqrt(np.maximum(-scores, 0.0)) if view.metric == "l2" else scores
 
 
-def dense_scores(ctx: SearchContext, view: View, rows: Int64) -> Float32:
-    """Return the similarity of rows to the query vector, float32 (m,); NaN for rows without a vector, or no query's."""
+def evidence_of(ctx: SearchContext, view: View, bm25: Lexical | None, rows: Int64) -> tuple[Float32, Float32]:
+    """Return what the two sources say of any rows, float32 (m,) each: similarity to the query vector, and BM25.
+
+    NaN for rows without a vector, for all where the query has none, and for all where it has no text.
+    """
+    lexical = np.full(len(rows), np.nan, np.float32) if bm25 is None else bm25.scores_of(rows)
+    return _similarities(ctx, view, rows), lexical
+
+
+def _similarities(ctx: SearchContext, view: View, rows: Int64) -> Float32:
     if ctx.embedding is None:
         return np.full(len(rows), np.nan, np.float32)
     scores = similarity(view, view.dense_scores(ctx.embedding, rows))
@@ -130,7 +134,6 @@ def _dense_only(view: View, rows: Int64, scores: Float32) -> Candidates:
         sources=np.full(count, ev.DENSE, np.uint8),
         first_round=np.ones(count, np.bool_),
         dense=similarity(view, scores),
-        lexical=np.full(count, np.nan, np.float32),
         terms=None,
         bm25=None,
         links=no_links(),
@@ -139,11 +142,6 @@ def _dense_only(view: View, rows: Int64, scores: Float32) -> Candidates:
 
 def _union(sources: list[tuple[int, Int64]]) -> Int64:
     return np.unique(np.concatenate([np.empty(0, np.int64), *(rows for _, rows in sources)]))
-
-
-def _scores(ctx: SearchContext, view: View, bm25: Lexical | None, rows: Int64) -> tuple[Float32, Float32]:
-    lexical = np.full(len(rows), np.nan, np.float32) if bm25 is None else bm25.scores_of(rows)
-    return dense_scores(ctx, view, rows), lexical
 
 
 def _spread(values: Float32) -> Float32:

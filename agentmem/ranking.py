@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agentmem import attention
-from agentmem.candidates import Candidates, dense_scores
+from agentmem.candidates import Candidates, evidence_of
 from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput, UnknownMechanism
 from agentmem.hooks import SearchContext
@@ -64,7 +63,7 @@ class Ranker:
         """
         config = ctx.attention_config
         name = check_mechanism(config.mechanism)
-        if name == "dense" and found.bm25 is None:
+        if name == "dense" and found.dense is not None:
             return fusion.Ranking(found.dense, found.dense[None], ("dense",), np.arange(len(found.rows)))
         if name in fusion.FUSIONS:
             if name == "memory-heads":
@@ -72,7 +71,7 @@ class Ranker:
                 features = query_features(ctx.text, ctx.query.now, self._measured(view), idf_sum)
                 evidence = self._evidence(ctx, view, scope, found, features)
             else:
-                features, evidence = query_features(None, ctx.query.now), _plain(found)
+                features, evidence = query_features(None, ctx.query.now), _plain(ctx, view, found)
             ranking = fusion.rank(name, evidence, features)
             return _weighted(ranking, config.heads, evidence) if config.heads else ranking
         return self._attended(ctx, view, found)
@@ -95,7 +94,7 @@ class Ranker:
                 positions=columns.position if "positions" in taken else None,
                 groups=_numbered(columns.thread_key) if "groups" in taken else None,
             )
-        return fusion.ranking_of(_plain(found), scores[None], (name,))
+        return fusion.ranking_of(_plain(ctx, view, found), scores[None], (name,))
 
     def _evidence(
         self, ctx: SearchContext, view: View, scope: Scope, found: Candidates, features: QueryFeatures
@@ -108,14 +107,17 @@ class Ranker:
         own, near = place[:count], place[count:]
         token_offsets, tokens = view.tokens(every)
         late = self._late(found, token_offsets, tokens)
-        dense = dense_scores(ctx, view, every)
-        bm25 = np.full(len(every), np.nan, np.float32) if found.bm25 is None else found.bm25.scores_of(every)
+        dense, lexical = evidence_of(ctx, view, found.bm25, every)
         term_offsets, terms = view.terms(found.rows)
         tells = _any(np.isin(terms, TIME_IDS), term_offsets) if features.asks_when else np.zeros(count, np.bool_)
-        return replace(
-            _plain(found),
+        return Evidence(
+            labels=found.labels,
+            dense=dense[own],
+            lexical=lexical[own],
             phrase=_phrases(found, term_offsets, terms),
             late=late[own],
+            first_round=found.first_round,
+            sources=found.sources,
             thread_key=columns.thread_key,
             session_key=columns.session_key,
             speaker_key=columns.speaker_key,
@@ -123,8 +125,9 @@ class Ranker:
             importance=columns.importance,
             asks=_any(tokens == self._pieces.question_mark, token_offsets)[own],
             tells_time=tells,
+            feedback=np.zeros(count, np.float32),
             peers=None if columns.thread_key.all() else _peers(view, found),
-            neighbours=Neighbours(owner, offset, dense[near], bm25[near], late[near]),
+            neighbours=Neighbours(owner, offset, dense[near], lexical[near], late[near]),
             links=found.links,
         )
 
@@ -150,15 +153,16 @@ class Ranker:
         return kept[1]
 
 
-def _plain(found: Candidates) -> Evidence:
+def _plain(ctx: SearchContext, view: View, found: Candidates) -> Evidence:
     """Return the evidence of the fusions: what the sources said, and nothing else."""
     count = len(found.rows)
     zeros = np.zeros(count, np.float32)
+    dense, lexical = evidence_of(ctx, view, found.bm25, found.rows)
     nothing = np.zeros(count, np.int64)
     return Evidence(
         labels=found.labels,
-        dense=found.dense,
-        lexical=found.lexical,
+        dense=dense,
+        lexical=lexical,
         phrase=zeros,
         late=np.full(count, np.nan, np.float32),
         first_round=found.first_round,

@@ -31,7 +31,7 @@ typedef struct {
     uint32_t *distinct;
     int32_t *places;    /* one for each token of the rows, in order; -1 for one outside the vocabulary */
     float *similar;     /* place -> lanes floats */
-    float *query;       /* (dim, lanes): the query transposed, zeros behind it */
+    float *query;       /* (even / 2, lanes, 2): the query, zeros in what is not there */
     float *rows;        /* a tile of table rows as floats */
     float *best;        /* lanes floats */
     int64_t lanes;      /* query tokens, rounded up */
@@ -56,17 +56,28 @@ AGENTMEM_INLINE void row_tokens(const maxsim_t *m, int64_t r, int64_t *start, in
         *start = *end = 0;
 }
 
-/* Tokens are compared four at a time with eight query tokens at a time; the query lies transposed, (dim, lanes). */
+/* Tokens are compared four at a time with eight query tokens at a time, two dimensions in one step: the query lies as
+   (even / 2, lanes, 2), so that a pair of a token's numbers, repeated, meets the pairs of all query tokens. */
 #define MAXSIM_LANES 8
 #define MAXSIM_TILE 4
 
 #if defined(__GNUC__)
-typedef float lanes_t __attribute__((vector_size(4 * MAXSIM_LANES), aligned(4)));
-#define LANES_MULTIPLY_ADD(sum, factor, lanes) ((sum) += (factor) * *(const lanes_t *)(lanes))
+typedef float pairs_t __attribute__((vector_size(8 * MAXSIM_LANES), aligned(4)));
+typedef int64_t bits_t __attribute__((vector_size(8 * MAXSIM_LANES)));
+#define PAIRS_MULTIPLY_ADD(sum, pair, column)                     \
+    do {                                                          \
+        int64_t bits_;                                            \
+        memcpy(&bits_, (pair), sizeof bits_);                     \
+        const bits_t repeated_ = (bits_t){0} + bits_;             \
+        (sum) += (pairs_t)repeated_ * *(const pairs_t *)(column); \
+    } while (0)
 #else
-typedef struct { float at[MAXSIM_LANES]; } lanes_t;
-#define LANES_MULTIPLY_ADD(sum, factor, lanes) \
-    do { for (int lane_ = 0; lane_ < MAXSIM_LANES; lane_++) (sum).at[lane_] += (factor) * (lanes)[lane_]; } while (0)
+typedef struct { float at[2 * MAXSIM_LANES]; } pairs_t;
+#define PAIRS_MULTIPLY_ADD(sum, pair, column)                              \
+    do {                                                                   \
+        for (int lane_ = 0; lane_ < 2 * MAXSIM_LANES; lane_++)             \
+            (sum).at[lane_] += (pair)[lane_ & 1] * (column)[lane_];        \
+    } while (0)
 #endif
 
 /* One table row as floats. */
@@ -86,23 +97,24 @@ AGENTMEM_INLINE void read_token(const maxsim_t *m, uint32_t token, float *row)
 AGENTMEM_INLINE void compare_tile(const maxsim_t *m, const uint32_t *tokens, int count, const float *query,
                                   int64_t lanes, float *rows, float *similar)
 {
+    const int64_t even = m->dim + (m->dim & 1);
     for (int t = 0; t < count; t++)
-        read_token(m, tokens[t], rows + t * m->dim);
-    const float *r0 = rows, *r1 = r0 + m->dim, *r2 = r1 + m->dim, *r3 = r2 + m->dim;
+        read_token(m, tokens[t], rows + t * even);
+    const float *r0 = rows, *r1 = r0 + even, *r2 = r1 + even, *r3 = r2 + even;
     for (int64_t q = 0; q < lanes; q += MAXSIM_LANES) {
-        lanes_t sums[MAXSIM_TILE] = {0};
-        const float *column = query + q;
-        for (int64_t i = 0; i < m->dim; i++, column += lanes) {
-            LANES_MULTIPLY_ADD(sums[0], r0[i], column);
-            LANES_MULTIPLY_ADD(sums[1], r1[i], column);
-            LANES_MULTIPLY_ADD(sums[2], r2[i], column);
-            LANES_MULTIPLY_ADD(sums[3], r3[i], column);
+        pairs_t sums[MAXSIM_TILE] = {0};
+        const float *column = query + 2 * q;
+        for (int64_t i = 0; i < even; i += 2, column += 2 * lanes) {
+            PAIRS_MULTIPLY_ADD(sums[0], r0 + i, column);
+            PAIRS_MULTIPLY_ADD(sums[1], r1 + i, column);
+            PAIRS_MULTIPLY_ADD(sums[2], r2 + i, column);
+            PAIRS_MULTIPLY_ADD(sums[3], r3 + i, column);
         }
         for (int t = 0; t < count; t++) {
             const float scale = m->scales ? m->scales[tokens[t]] : 1.0f;
             const float *sum = (const float *)&sums[t];
             for (int lane = 0; lane < MAXSIM_LANES; lane++)
-                similar[t * lanes + q + lane] = scale * sum[lane];
+                similar[t * lanes + q + lane] = scale * (sum[2 * lane] + sum[2 * lane + 1]);
         }
     }
 }
@@ -198,15 +210,15 @@ static int maxsim_run(const maxsim_t *m)
     seen.places = malloc((total + 1) * sizeof *seen.places);
     seen.lanes = (m->n_query + MAXSIM_LANES - 1) / MAXSIM_LANES * MAXSIM_LANES;
     seen.similar = malloc((distinct * seen.lanes + 1) * sizeof *seen.similar);
-    seen.query = calloc(m->dim * seen.lanes + 1, sizeof *seen.query);
-    seen.rows = calloc(MAXSIM_TILE * m->dim + 1, sizeof *seen.rows);
+    seen.query = calloc((m->dim + 1) * seen.lanes + 1, sizeof *seen.query);
+    seen.rows = calloc(MAXSIM_TILE * (m->dim + 1) + 1, sizeof *seen.rows);
     seen.best = malloc((seen.lanes + 1) * sizeof *seen.best);
     const int ready = seen.keys && seen.slots && seen.distinct && seen.places && seen.similar && seen.query &&
                       seen.rows && seen.best;
     if (ready) {
         for (int64_t q = 0; q < m->n_query; q++)
             for (int64_t i = 0; i < m->dim; i++)
-                seen.query[i * seen.lanes + q] = m->query[q * m->dim + i];
+                seen.query[(i / 2 * seen.lanes + q) * 2 + (i & 1)] = m->query[q * m->dim + i];
         find_distinct(m, &seen);
         compare_distinct(m, &seen);
         score_rows(m, &seen);
