@@ -202,12 +202,7 @@ def _any(marks: NDArray[np.bool_], offsets: Int64) -> NDArray[np.bool_]:
 def _phrases(found: Candidates, offsets: Int64, terms: NDArray[np.uint32]) -> Float32:
     if found.terms is None or found.bm25 is None:
         return np.full(len(found.rows), np.nan, np.float32)
-    ids = found.terms.ids
-    order = np.argsort(ids)
-    places = np.minimum(np.searchsorted(ids[order], terms), len(ids) - 1)
-    known = ids[order][places] == terms
-    numbered = np.where(known, order[places], len(ids)).astype(np.uint32)
-    return phrase_scores(numbered, offsets, np.arange(len(ids), dtype=np.int64), found.bm25.idf)
+    return phrase_scores(terms, offsets, found.terms.ids.astype(np.int64), found.bm25.idf)
 
 
 def _peers(view: View, found: Candidates) -> Float32:

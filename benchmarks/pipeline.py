@@ -38,13 +38,13 @@ def main() -> None:
                 started = time.perf_counter()
                 store.search(query)
                 times.append((time.perf_counter() - started) * 1e3)
+            stages = store.stats()["latency"]
             dense = []
             for query in queries:
                 started = time.perf_counter()
                 store.search(query, mechanism="dense")
                 dense.append((time.perf_counter() - started) * 1e3)
             times.sort()
-            stages = store.stats()["latency"]
         total = sum(times) * 1e3
         row = {
             "rows": rows,

@@ -102,8 +102,9 @@ def convex(evidence: Evidence, query: QueryFeatures) -> Ranking:
 def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:
     """Attention heads over memory structure, added up in points of BM25; see ``agentmem.rerank.constants``."""
     table = np.empty((len(HEAD_NAMES), len(evidence)), np.float32)
-    weights = _WEIGHTS[(evidence.thread_key == 0).astype(np.intp)].T.copy()
-    gate = np.where(evidence.thread_key != 0, 1, lexical_gate(evidence, query.background))
+    plain = evidence.thread_key == 0
+    weights = _WEIGHTS[plain.astype(np.intp)].T.copy()
+    gate = np.where(plain, lexical_gate(evidence, query.background), 1) if plain.any() else 1
     weights[_GATED] *= length_factor(query) * gate
     for row, head in enumerate(FIRST_STAGE.values()):
         table[row] = head(evidence, query)

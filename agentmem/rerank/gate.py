@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from agentmem.rerank.constants import FULL_QUERY, GATE_BOUNDS, GATE_CENTRE, GATE_SLOPE
@@ -23,10 +25,10 @@ def lexical_gate(evidence: Evidence, background: Background) -> float:
     stands out leaves the decision to the words.  1 where the background is not known.
     """
     height = standing(evidence, background)
-    if np.isnan(height):
+    if math.isnan(height):
         return 1.0
     low, high = GATE_BOUNDS
-    exponent = np.clip(-GATE_SLOPE * (height - GATE_CENTRE), np.log2(low), np.log2(high))
+    exponent = max(math.log2(low), min(math.log2(high), -GATE_SLOPE * (height - GATE_CENTRE)))
     return float(2.0**exponent)
 
 
