@@ -1,0 +1,173 @@
+"""The README's measured tables, rendered from benchmarks/results/*.json.
+
+    python benchmarks/tables.py [--check]
+
+Rewrites what stands between ``<!-- measured: NAME -->`` and ``<!-- end -->``; with ``--check`` it only says whether the
+README agrees with the results, by its exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def load(name: str) -> dict[str, Any]:
+    """Return the results of one benchmark."""
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return result
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table, the first column to the left and the others to the right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def machine_line(result: dict[str, Any]) -> str:
+    """Return the machine of a result in one line."""
+    machine = result["machine"]
+    blas = machine["blas"]
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {', '.join(machine['flags'])}; Python {machine['python']}, NumPy "
+        f"{machine['numpy']} ({blas.get('name')}, core type {blas.get('core_type')}), hnswlib {machine['hnswlib']}, SQLite "
+        f"{machine['sqlite']}"
+    )
+
+
+def quality() -> str:
+    """Recall@10 and NDCG@10 of every pipeline on every set."""
+    result = load("quality")
+    pipelines = ("dense", "lexical", "rrf", "convex", "auto")
+    rows = []
+    for name, measured in result["sets"].items():
+        cells = [f"{measured[p]['R@10']:.3f} / {measured[p]['nDCG@10']:.3f}" for p in pipelines]
+        change = measured["auto"]["against_dense"]
+        gain = f"{change.get('R@10', 0):+.0%} / {change.get('nDCG@10', 0):+.0%}"
+        rows.append([name, *cells[:-1], f"**{cells[-1]}**", gain])
+    header = ["set / vectors", *pipelines[:-1], "**default**", "default against dense"]
+    return table(header, rows) + (
+        f"\n\nrecall@10 / NDCG@10, {result['split']} queries, default settings, through the store's own search; `dense` "
+        "is exact. `python benchmarks/quality.py --data DIR ...`"
+    )
+
+
+def speed() -> str:
+    """Every speed as a ratio or a time, with the command that measures it."""
+    vector, filtered, rerank = load("vector_search"), load("filtered"), load("rerank")
+    pipeline, ingest, startup = load("pipeline"), load("ingest"), load("startup")
+    rows = []
+    for pair in vector["equal_recall"]:
+        if pair["hnswlib_ef"] in (80, 120, 200):
+            rows.append(
+                [
+                    f"vector search with records, {vector['rows']:,} × 384, recall of hnswlib at ef {pair['hnswlib_ef']}",
+                    f"{pair['ratio']:.2f}× the time of `hnswlib.knn_query`",
+                    "`vector_search.py`",
+                ]
+            )
+    for share in filtered["by_share"]:
+        faster, recall = share["times_faster"], share["recall"]
+        rows.append(
+            [
+                f"the same behind a filter that passes {share['percent']}% (recall {recall['agentmem']:.3f}, hnswlib "
+                f"{recall['hnswlib']:.3f})",
+                f"{faster['whole call']:.0f}× faster than hnswlib's Python filter (first call {faster['first call']:.0f}×, "
+                f"index alone {faster['index only']:.0f}×)",
+                "`filtered.py`",
+            ]
+        )
+    for case, measured in rerank["cases"].items():
+        medians = measured["medians_us"]
+        ratio = medians["numpy"] / medians["agentmem"]
+        rows.append([f"attention, {case}", f"{ratio:.1f}× the speed of NumPy", "`rerank.py`"])
+    for row in pipeline["by_rows"]:
+        rows.append(
+            [
+                f"default search from text to records, {row['rows']:,} turns",
+                f"p50 {row['p50_ms']:.2f} ms, p95 {row['p95_ms']:.2f} ms (dense alone {row['dense_p50_ms']:.2f} ms)",
+                "`pipeline.py`",
+            ]
+        )
+    bulk = ingest["bulk"]
+    for name in ("vectors", "vectors and texts"):
+        rows.append(
+            [
+                f"bulk add of {bulk['rows']:,} {name}, graph built, {bulk['threads']} thread",
+                f"{bulk[name]['share_of_hnswlib_speed']:.0%} of raw hnswlib `add_items`",
+                "`ingest.py`",
+            ]
+        )
+    for durability in ("normal", "full"):
+        single = ingest[f"single_{durability}"]
+        share = ""
+        if durability == "full":
+            share = f", {single['per_second'] / ingest['disk_syncs_per_second']:.0%} of the disk's syncs"
+        rows.append(
+            [
+                f"single adds, each committed, durability {durability}",
+                f"{single['per_second']:,.0f} a second, p99 {single['p99_us'] / 1e3:.2f} ms{share}",
+                "`ingest.py`",
+            ]
+        )
+    for name in ("warm", "cold"):
+        if name in startup:
+            rows.append(
+                [
+                    f"open and first vector search, {startup['rows']:,} records, {name}",
+                    f"{startup[name]['together_ms']:.1f} ms",
+                    "`startup.py`",
+                ]
+            )
+    return table(["what", "measured", "command"], rows) + f"\n\n{machine_line(vector)}. Medians of interleaved runs, one thread."
+
+
+def size() -> str:
+    """Disk and memory a record."""
+    bulk, startup = load("ingest")["bulk"], load("startup")
+    measured = bulk["vectors and texts"]
+    budget = 3 * measured["raw_vector_bytes"] + 2 * measured["text_bytes"]
+    rows = [
+        ["disk a record, database and index", f"{measured['disk_bytes'] / bulk['rows']:,.0f} bytes"],
+        ["the raw float32 vector and the text alone", f"{(measured['raw_vector_bytes'] + measured['text_bytes']) / bulk['rows']:,.0f} bytes"],
+        ["disk against 3 × vectors + 2 × text", f"{measured['disk_bytes'] / budget:.2f}"],
+        [
+            f"memory of a process's own, {startup['rows']:,} records open and searched",
+            f"{startup['warm']['private_growth_kb'] / 1024:.1f} MiB, {startup['warm']['private_growth_kb'] * 1024 / startup['rows']:,.0f} bytes a record",
+        ],
+    ]  # fmt: skip
+    return table(["what", "measured"], rows) + "\n\n`ingest.py`, `startup.py`; the mapped index is shared by all processes."
+
+
+RENDER: dict[str, Callable[[], str]] = {"quality": quality, "speed": speed, "size": size}
+
+
+def rendered(text: str) -> str:
+    """Return a text with its measured blocks rendered anew."""
+    return BLOCK.sub(lambda match: f"{match[1]}\n{RENDER[match[2]]()}\n\n{match[3]}", text)
+
+
+def main() -> int:
+    """Rewrite the README, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where the README differs")
+    arguments = parser.parse_args()
+    before = README.read_text()
+    after = rendered(before)
+    if arguments.check:
+        return int(before != after)
+    README.write_text(after)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
