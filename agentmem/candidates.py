@@ -146,10 +146,10 @@ def _union(sources: list[tuple[int, Int64]]) -> Int64:
 
 def _spread(values: Float32) -> Float32:
     """Return values scaled to [0, 1]; 0 for NaN and where all are equal."""
-    known = values[~np.isnan(values)]
-    if not len(known) or known.max() == known.min():
+    low, high = np.fmin.reduce(values, initial=np.inf), np.fmax.reduce(values, initial=-np.inf)
+    if not low < high:
         return np.zeros(len(values), np.float32)
-    scaled: Float32 = np.nan_to_num((values - known.min()) / (known.max() - known.min()), nan=0.0)
+    scaled: Float32 = np.fmax((values - low) / (high - low), np.float32(0))
     return scaled
 
 

@@ -173,6 +173,8 @@ class HookRegistry:
 
 def _call(hook: Hook, ctx: SearchContext) -> SearchContext:
     result = hook(ctx)
+    if type(result) is SearchContext:
+        return result
     if inspect.isawaitable(result):
         result = _wait(result)
     if result is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,17 +63,19 @@ class Ingest:
             EmbeddingFailed: the embedder raised, or returned something that is not an embedding.
         """
         now = check.wall_clock()
-        records = []
+        fields = []
         for index, draft in enumerate(drafts):
             try:
-                records.append(self._validated(draft, now))
+                fields.append(self._validated(draft, now))
             except InvalidInput as error:
                 if len(drafts) == 1:
                     raise
                 raise type(error)(f"record {index}: {error}") from error
-        return self._embedded(records)
+        self._embed_missing(fields)
+        return [NewRecord(**each) for each in fields]
 
-    def _validated(self, draft: Draft, now: float) -> NewRecord:
+    def _validated(self, draft: Draft, now: float) -> dict[str, Any]:
+        """Return the fields of ``NewRecord``, without those that are made from the text."""
         vector = None
         if draft.embedding is not None:
             vector = check.check_vector(draft.embedding, self.dimension, self.metric)
@@ -82,48 +84,41 @@ class Ingest:
             raise InvalidVector(
                 "no embedding is given and the store has no embedder; give one, or open the store with an embedder"
             )
-        return NewRecord(
-            id=uuid.uuid4().hex if draft.id is None else check.check_id(draft.id),
-            text=text,
-            vector=vector,
-            metadata=check.check_metadata(draft.metadata),
-            namespace=check.check_string(draft.namespace, "namespace"),
-            thread=check.optional_string(draft.thread, "thread"),
-            position=None if draft.position is None else check.check_number(draft.position, "position"),
-            session=check.optional_string(draft.session, "session"),
-            speaker=check.optional_string(draft.speaker, "speaker"),
-            created_at=now if draft.created_at is None else check.check_timestamp(draft.created_at, "created_at"),
-            updated_at=now,
-            expires_at=check.expiry(draft.ttl, now),
-            importance=check.check_number(draft.importance, "importance", low=0.0, high=1.0),
-            links=check.check_links(draft.links),
-        )
+        return {
+            "id": uuid.uuid4().hex if draft.id is None else check.check_id(draft.id),
+            "text": text,
+            "vector": vector,
+            "metadata": check.check_metadata(draft.metadata),
+            "namespace": check.check_string(draft.namespace, "namespace"),
+            "thread": check.optional_string(draft.thread, "thread"),
+            "position": None if draft.position is None else check.check_number(draft.position, "position"),
+            "session": check.optional_string(draft.session, "session"),
+            "speaker": check.optional_string(draft.speaker, "speaker"),
+            "created_at": now if draft.created_at is None else check.check_timestamp(draft.created_at, "created_at"),
+            "updated_at": now,
+            "expires_at": check.expiry(draft.ttl, now),
+            "importance": check.check_number(draft.importance, "importance", low=0.0, high=1.0),
+            "links": check.check_links(draft.links),
+        }
 
-    def _embedded(self, records: list[NewRecord]) -> list[NewRecord]:
+    def _embed_missing(self, fields: list[dict[str, Any]]) -> None:
         """Fill vectors, token ids and stems, each source called once for all records."""
-        with_text = [index for index, record in enumerate(records) if record.text]
+        with_text = [each for each in fields if each["text"]]
         if not with_text:
-            return records
-        texts = [records[index].text or "" for index in with_text]
-        missing = [text for index, text in zip(with_text, texts, strict=True) if records[index].vector is None]
-        if missing and len(missing) == len(texts) and self.embedder is self.tokenizer:
+            return
+        texts = [each["text"] for each in with_text]
+        missing = [each["text"] for each in with_text if each["vector"] is None]
+        if len(missing) == len(texts) and self.embedder is self.tokenizer:
             vectors, tokens = self.tokenizer.embed_with_tokens(texts)
         else:
             tokens = self.tokenizer.token_ids(texts)
             vectors = self.embed(missing)
         made = iter(vectors)
-        for index, text, token_ids in zip(with_text, texts, tokens, strict=True):
-            record = records[index]
-            vector = record.vector
-            if vector is None:
-                vector = next(made)
-            records[index] = replace(
-                record,
-                vector=vector if vector.any() else None,
-                tokens=token_ids.tobytes(),
-                terms=self.analyzer.encode(text),
-            )
-        return records
+        for each, token_ids, terms in zip(with_text, tokens, self.analyzer.encode_many(texts), strict=True):
+            vector = next(made) if each["vector"] is None else each["vector"]
+            each["vector"] = vector if vector.any() else None
+            each["tokens"] = token_ids.tobytes()
+            each["terms"] = terms
 
     def embed(self, texts: Sequence[str]) -> Float32:
         """Return the embeddings of texts, float32 (n, dim); a row of zeros where the model knows no word of the text.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,7 +80,7 @@ class Ranker:
         if ctx.embedding is None:
             raise InvalidInput(f"mechanism {name!r} needs a query vector and there is none")
         if name == "late-interaction":
-            scores = np.nan_to_num(self._late(found, *view.tokens(found.rows)), nan=-np.inf)
+            scores = np.nan_to_num(self._late(view, found, found.rows), nan=-np.inf)
         else:
             columns = view.columns(found.rows)
             taken = attention.get_mechanism(name).takes
@@ -105,8 +103,8 @@ class Ranker:
         owner, offset, around = view.neighbours(found.rows, RADIUS, scope)
         every, place = np.unique(np.concatenate([found.rows, around]), return_inverse=True)
         own, near = place[:count], place[count:]
-        token_offsets, tokens = view.tokens(every)
-        late = self._late(found, token_offsets, tokens)
+        token_offsets, tokens = view.tokens(found.rows)
+        late = self._late(view, found, every)
         dense, lexical = evidence_of(ctx, view, found.bm25, every)
         term_offsets, terms = view.terms(found.rows)
         tells = _any(np.isin(terms, TIME_IDS), term_offsets) if features.asks_when else np.zeros(count, np.bool_)
@@ -123,7 +121,7 @@ class Ranker:
             speaker_key=columns.speaker_key,
             created_at=columns.created_at,
             importance=columns.importance,
-            asks=_any(tokens == self._pieces.question_mark, token_offsets)[own],
+            asks=_any(tokens == self._pieces.question_mark, token_offsets),
             tells_time=tells,
             feedback=np.zeros(count, np.float32),
             peers=None if columns.thread_key.all() else _peers(view, found),
@@ -131,17 +129,20 @@ class Ranker:
             links=found.links,
         )
 
-    def _late(self, found: Candidates, offsets: Int64, tokens: NDArray[np.unsignedinteger[Any]]) -> Float32:
-        """Return MaxSim of rows given by their tokens; NaN for rows without, and where the query has none."""
-        missing = np.full(len(offsets) - 1, np.nan, np.float32)
+    def _late(self, view: View, found: Candidates, rows: Int64) -> Float32:
+        """Return MaxSim of rows; NaN for rows without tokens, and where the query has none."""
+        scores = np.full(len(rows), np.nan, np.float32)
         if found.terms is None or found.bm25 is None:
-            return missing
+            return scores
         vectors, weights = self._pieces.weighted(found.terms, found.bm25.idf)
         if not weights.any():
-            return missing
+            return scores
         codes, scales = self._core.tokenizer.token_table()
-        scores = attention.maxsim(vectors, weights, codes, offsets, tokens, scales=scales)
-        return np.where(np.diff(offsets) > 0, scores, missing)
+        for places, offsets, tokens, local in view.token_parts(rows):
+            known = attention.maxsim(vectors, weights, codes, offsets, tokens, scales=scales, rows=local)
+            known[offsets[local] == offsets[local + 1]] = np.nan
+            scores[places] = known
+        return scores
 
     def _measured(self, view: View) -> Background:
         kept = self._background

@@ -38,9 +38,9 @@ def machine_line(result: dict[str, Any]) -> str:
     machine = result["machine"]
     blas = machine["blas"]
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, {', '.join(machine['flags'])}; Python {machine['python']}, NumPy "
-        f"{machine['numpy']} ({blas.get('name')}, core type {blas.get('core_type')}), hnswlib {machine['hnswlib']}, SQLite "
-        f"{machine['sqlite']}"
+        f"{machine['cpu']}, {machine['cores']} cores, {', '.join(machine['flags'])}; Python {machine['python']}, "
+        f"NumPy {machine['numpy']} ({blas.get('name')}, core type {blas.get('core_type')}), "
+        f"hnswlib {machine['hnswlib']}, SQLite {machine['sqlite']}"
     )
 
 
@@ -128,7 +128,10 @@ def speed() -> str:
                     "`startup.py`",
                 ]
             )
-    return table(["what", "measured", "command"], rows) + f"\n\n{machine_line(vector)}. Medians of interleaved runs, one thread."
+    return (
+        table(["what", "measured", "command"], rows)
+        + f"\n\n{machine_line(vector)}. Medians of interleaved runs, one thread."
+    )
 
 
 def size() -> str:
@@ -145,7 +148,10 @@ def size() -> str:
             f"{startup['warm']['private_growth_kb'] / 1024:.1f} MiB, {startup['warm']['private_growth_kb'] * 1024 / startup['rows']:,.0f} bytes a record",
         ],
     ]  # fmt: skip
-    return table(["what", "measured"], rows) + "\n\n`ingest.py`, `startup.py`; the mapped index is shared by all processes."
+    return (
+        table(["what", "measured"], rows)
+        + "\n\n`ingest.py`, `startup.py`; the mapped index is shared by all processes."
+    )
 
 
 RENDER: dict[str, Callable[[], str]] = {"quality": quality, "speed": speed, "size": size}

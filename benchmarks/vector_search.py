@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 K = 10
 QUERIES = 400
-REPEATS = 7
+REPEATS = 11
+NAMES = ("hnswlib", "agentmem", "agentmem index only")
 EFS = (40, 60, 80, 100, 120, 160, 200, 320)
 
 
@@ -67,28 +68,30 @@ def main() -> None:
     with vector_store(folder, arguments.rows) as store:
         with store.snapshot() as (_, view):
             scope = view.scope(None, 0.0)
+        raw: dict[int, dict[str, list[float]]] = {ef: {name: [] for name in NAMES} for ef in EFS}
+        for _ in range(REPEATS):
+            for ef in EFS:
+                rival.set_ef(ef)
+                calls = (
+                    lambda query: rival.knn_query(query, k=K),
+                    lambda query, ef=ef: store.search(embedding=query, k=K, ef=ef),
+                    lambda query, ef=ef: view.nearest(query, K, scope, ef=ef),
+                )
+                for name, call in zip(NAMES, calls, strict=True):
+                    raw[ef][name].append(microseconds(call, queries))
         rows = []
         for ef in EFS:
             rival.set_ef(ef)
-            calls = {
-                "hnswlib": lambda query: rival.knn_query(query, k=K),
-                "agentmem": lambda query, ef=ef: store.search(embedding=query, k=K, ef=ef),
-                "agentmem index only": lambda query, ef=ef: view.nearest(query, K, scope, ef=ef),
-            }
-            raw: dict[str, list[float]] = {name: [] for name in calls}
-            for _ in range(REPEATS):
-                for name, call in calls.items():
-                    raw[name].append(microseconds(call, queries))
             found = [{int(label) for label in rival.knn_query(query, k=K)[0][0]} for query in queries]
             ours = [{int(hit.id[1:]) for hit in store.search(embedding=query, k=K, ef=ef)} for query in queries]
-            medians = {name: statistics.median(times) for name, times in raw.items()}
+            medians = {name: statistics.median(times) for name, times in raw[ef].items()}
             rows.append(
                 {
                     "ef": ef,
                     "recall": {"hnswlib": recall(found, truth), "agentmem": recall(ours, truth)},
                     "median_us": medians,
                     "glue_us": medians["agentmem"] - medians["agentmem index only"],
-                    "raw_us": raw,
+                    "raw_us": raw[ef],
                 }
             )
             print(ef, rows[-1]["recall"], {name: round(value, 1) for name, value in medians.items()}, flush=True)

@@ -233,6 +233,15 @@ class View:
         """Return the token ids of rows: int64 offsets (m + 1,) into the tokens, and these."""
         return self._ragged("token_offsets", "tokens", rows)
 
+    def token_parts(self, rows: Int64) -> list[tuple[Int64, Int64, NDArray[np.unsignedinteger[Any]], Int64]]:
+        """Return where the token ids of rows lie, without a copy: one tuple for each part that has some of the rows.
+
+        Returns:
+            places (indices into ``rows``), offsets and tokens of the whole part, and the part's own row numbers.
+        """
+        parts = ((self._live[number].part, which, local) for number, which, local in self._split(rows))
+        return [(which, part.token_offsets, part.tokens, local) for part, which, local in parts]
+
     def terms(self, rows: Int64) -> tuple[Int64, NDArray[np.uint32]]:
         """Return the stem ids of rows, in the order of their texts: int64 offsets (m + 1,), and uint32 ids."""
         return self._ragged("term_offsets", "terms", rows)

@@ -72,6 +72,12 @@ class Analyzer:
         """Return the term ids of a text as uint32 bytes in native order, as they are stored."""
         return array("I", self._term_ids(_WORDS(fold(text)))).tobytes()
 
+    def encode_many(self, texts: Sequence[str]) -> list[bytes]:
+        """Return ``encode`` of each text; words that were not known are stemmed together."""
+        split = [_WORDS(fold(text)) for text in texts]
+        self._look_up([word for words in split for word in words])
+        return [array("I", self._term_ids(words)).tobytes() for words in split]
+
     def _term_ids(self, words: list[str]) -> list[int]:
         known = self._ids
         try:
