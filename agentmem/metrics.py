@@ -13,6 +13,17 @@ WINDOW = 4096
 """Percentiles are taken over this many most recent samples."""
 
 
+class _Series:
+    """The samples of one name: all counted and added up, the newest kept."""
+
+    __slots__ = ("count", "newest", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self.newest: deque[float] = deque(maxlen=WINDOW)
+
+
 class Metrics:
     """Thread-safe latency records, by name.
 
@@ -21,29 +32,24 @@ class Metrics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._samples: dict[str, deque[float]] = {}
-        self._counts: dict[str, int] = {}
-        self._totals: dict[str, float] = {}
+        self._series: dict[str, _Series] = {}
 
     def record(self, samples: Iterable[tuple[str, float]]) -> None:
         """Add samples, each a name and its seconds."""
+        series = self._series
         with self._lock:
             for name, seconds in samples:
-                kept = self._samples.get(name)
+                kept = series.get(name)
                 if kept is None:
-                    kept = self._samples[name] = deque(maxlen=WINDOW)
-                    self._counts[name] = 0
-                    self._totals[name] = 0.0
-                kept.append(seconds)
-                self._counts[name] += 1
-                self._totals[name] += seconds
+                    kept = series[name] = _Series()
+                kept.count += 1
+                kept.total += seconds
+                kept.newest.append(seconds)
 
     def clear(self) -> None:
         """Forget every sample."""
         with self._lock:
-            self._samples.clear()
-            self._counts.clear()
-            self._totals.clear()
+            self._series.clear()
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Return {name: {count, mean_us, p50_us, p95_us, p99_us, per_second}}.
@@ -51,9 +57,7 @@ class Metrics:
         ``per_second`` is the throughput of one busy thread: samples over the time spent in them.
         """
         with self._lock:
-            snapshot = {
-                name: (self._counts[name], self._totals[name], list(samples)) for name, samples in self._samples.items()
-            }
+            snapshot = {name: (kept.count, kept.total, list(kept.newest)) for name, kept in self._series.items()}
         result = {}
         for name, (count, total, samples) in sorted(snapshot.items()):
             p50, p95, p99 = (float(value) * 1e6 for value in np.percentile(samples, (50, 95, 99)))
@@ -71,21 +75,20 @@ class Metrics:
 class StopWatch:
     """Split times of one call, recorded together when it ends."""
 
-    __slots__ = ("_laps", "_last", "_metrics", "_prefix", "_start")
+    __slots__ = ("_laps", "_last", "_metrics", "_start")
 
-    def __init__(self, metrics: Metrics, prefix: str) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._prefix = prefix
         self._laps: list[tuple[str, float]] = []
         self._start = self._last = perf_counter()
 
-    def lap(self, stage: str) -> None:
-        """Take the time since the last lap under ``prefix.stage``."""
+    def lap(self, name: str) -> None:
+        """Take the time since the last lap."""
         now = perf_counter()
-        self._laps.append((f"{self._prefix}.{stage}", now - self._last))
+        self._laps.append((name, now - self._last))
         self._last = now
 
     def stop(self, name: str) -> None:
-        """Record every lap, and the time since the watch was made under ``prefix.name``."""
-        self._laps.append((f"{self._prefix}.{name}", perf_counter() - self._start))
+        """Record every lap, and the time since the watch was made under ``name``."""
+        self._laps.append((name, perf_counter() - self._start))
         self._metrics.record(self._laps)

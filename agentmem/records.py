@@ -1,10 +1,10 @@
-"""The nouns that every part of agentmem speaks in: frozen dataclasses, no behaviour beyond convenience."""
+"""The nouns that every part of agentmem speaks in: immutable, no behaviour beyond convenience."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,8 @@ Metric = Literal["cosine", "ip", "l2"]
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One memory.
+class Record(NamedTuple):
+    """One memory.  A tuple, since every search makes several of them and tuples are made fastest.
 
     Attributes:
         id: the caller's or a generated id, unique in the store.

@@ -58,22 +58,22 @@ class Searcher:
     def run(self, query: Query) -> list[Hit]:
         """Return the hits of a query."""
         core = self._core
-        watch = StopWatch(core.metrics, "search")
+        watch = StopWatch(core.metrics)
         depth = query.k + query.offset
         ctx = SearchContext(query, query.text, query.embedding, depth * core.candidates, query.ef)
         ctx.attention_config.mechanism = query.mechanism
         ctx = core.hooks.run("pre-retrieval", ctx)
-        watch.lap("pre-retrieval")
+        watch.lap("search.pre-retrieval")
         if ctx.embedding is None and ctx.text is not None and core.embedder is not None:
             vector = core.ingest.embed([ctx.text])[0]
             ctx.embedding = vector if vector.any() else None
-            watch.lap("embed")
+            watch.lap("search.embed")
         with core.snapshot() as (reader, view):
             key = _cache_key(query) if core.cache.size and not core.database.in_transaction() else None
             if key is not None:
                 kept = core.cache.get(key, view.seq, query.now)
                 if kept is not None:
-                    watch.stop("cached")
+                    watch.stop("search.cached")
                     return list(kept)
             hits, ctx = self._ranked(ctx, reader, view, watch)
             next_expiry = reader.next_expiry(query.now) if key is not None else None
@@ -82,7 +82,7 @@ class Searcher:
         hits = _page(ctx.hits, query)
         if key is not None:
             core.cache.put(key, tuple(hits), view.seq, query.now, next_expiry)
-        watch.stop(f"total.{ctx.attention_config.mechanism}")
+        watch.stop(f"search.total.{ctx.attention_config.mechanism}")
         core.merge_if_due(view)
         return hits
 
@@ -92,18 +92,18 @@ class Searcher:
         core = self._core
         query = ctx.query
         scope = self.scope(reader, view, query.namespace, query.filter, query.now)
-        watch.lap("scope")
+        watch.lap("search.scope")
         found = gather(ctx, reader, view, scope, core)
-        watch.lap("candidates")
+        watch.lap("search.candidates")
         ctx = core.hooks.run("intelligence", ctx)
-        watch.lap("intelligence")
+        watch.lap("search.intelligence")
         ranking = self._ranker.rank(ctx, view, scope, found)
-        watch.lap("rerank")
+        watch.lap("search.rerank")
         reordered = bool(core.hooks.registered("post-retrieval"))
         order = ranking.order if reordered else ranking.order[: query.k + query.offset]
         labels = found.labels[order].tolist()
         records = reader.fetch(labels)
-        watch.lap("fetch")
+        watch.lap("search.fetch")
         if len(records) != len(labels):
             live = {record.label for record in records}
             order = order[[label in live for label in labels]]

@@ -56,8 +56,8 @@ def quality() -> str:
         rows.append([name, *cells[:-1], f"**{cells[-1]}**", gain])
     header = ["set / vectors", *pipelines[:-1], "**default**", "default against dense"]
     return table(header, rows) + (
-        f"\n\nrecall@10 / NDCG@10, {result['split']} queries, default settings, through the store's own search; `dense` "
-        "is exact. `python benchmarks/quality.py --data DIR ...`"
+        f"\n\nrecall@10 / NDCG@10, {result['split']} queries, default settings, through the store's own search; "
+        "`dense` is exact. `python benchmarks/quality.py --data DIR ...`"
     )
 
 
@@ -70,7 +70,8 @@ def speed() -> str:
         if pair["hnswlib_ef"] in (80, 120, 200):
             rows.append(
                 [
-                    f"vector search with records, {vector['rows']:,} × 384, recall of hnswlib at ef {pair['hnswlib_ef']}",
+                    f"vector search with records, {vector['rows']:,} × 384, at the recall of hnswlib's ef "
+                    f"{pair['hnswlib_ef']}",
                     f"{pair['ratio']:.2f}× the time of `hnswlib.knn_query`",
                     "`vector_search.py`",
                 ]
@@ -81,8 +82,8 @@ def speed() -> str:
             [
                 f"the same behind a filter that passes {share['percent']}% (recall {recall['agentmem']:.3f}, hnswlib "
                 f"{recall['hnswlib']:.3f})",
-                f"{faster['whole call']:.0f}× faster than hnswlib's Python filter (first call {faster['first call']:.0f}×, "
-                f"index alone {faster['index only']:.0f}×)",
+                f"{faster['whole call']:.1f}× faster than hnswlib's Python filter (index alone "
+                f"{faster['index only']:.1f}×, first call {faster['first call']:.1f}×)",
                 "`filtered.py`",
             ]
         )
@@ -139,19 +140,20 @@ def size() -> str:
     bulk, startup = load("ingest")["bulk"], load("startup")
     measured = bulk["vectors and texts"]
     budget = 3 * measured["raw_vector_bytes"] + 2 * measured["text_bytes"]
+    records = bulk["rows"]
+    raw = (measured["raw_vector_bytes"] + measured["text_bytes"]) / records
+    own = startup["warm"]["private_growth_kb"]
     rows = [
-        ["disk a record, database and index", f"{measured['disk_bytes'] / bulk['rows']:,.0f} bytes"],
-        ["the raw float32 vector and the text alone", f"{(measured['raw_vector_bytes'] + measured['text_bytes']) / bulk['rows']:,.0f} bytes"],
+        ["disk a record, database and index", f"{measured['disk_bytes'] / records:,.0f} bytes"],
+        ["its float32 vector and its text alone", f"{raw:,.0f} bytes"],
         ["disk against 3 × vectors + 2 × text", f"{measured['disk_bytes'] / budget:.2f}"],
         [
-            f"memory of a process's own, {startup['rows']:,} records open and searched",
-            f"{startup['warm']['private_growth_kb'] / 1024:.1f} MiB, {startup['warm']['private_growth_kb'] * 1024 / startup['rows']:,.0f} bytes a record",
+            f"a process's own memory, {startup['rows']:,} records open and searched",
+            f"{own / 1024:.1f} MiB, {own * 1024 / startup['rows']:,.0f} bytes a record",
         ],
-    ]  # fmt: skip
-    return (
-        table(["what", "measured"], rows)
-        + "\n\n`ingest.py`, `startup.py`; the mapped index is shared by all processes."
-    )
+    ]
+    note = "`ingest.py`, `startup.py`; the mapped index is shared by all processes and not counted here."
+    return f"{table(['what', 'measured'], rows)}\n\n{note}"
 
 
 RENDER: dict[str, Callable[[], str]] = {"quality": quality, "speed": speed, "size": size}

@@ -1,6 +1,7 @@
 """The documents say what the code does: their examples run, and what is taken from the code is the same there."""
 
 import ast
+import importlib.util
 import inspect
 import itertools
 import re
@@ -135,3 +136,12 @@ def test_the_error_page_says_what_to_do_for_each():
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_readmes_measured_tables_are_those_of_the_raw_results():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    readme = read("README.md")
+    assert len(tables.BLOCK.findall(readme)) == len(tables.RENDER)
+    assert tables.rendered(readme) == readme

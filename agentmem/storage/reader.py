@@ -264,11 +264,8 @@ def _ids(text: str) -> tuple[str, ...]:
 
 
 def _records(rows: Sequence[Any]) -> list[Record]:
-    if not rows:
-        return []
-    ids, texts, metadata, *others = zip(*rows, strict=True)
     try:
-        values = load_all(metadata)
+        metadata = load_all([row[2] for row in rows])
     except ValueError as error:
         raise StoreDamaged(f"the metadata of a record is not JSON: {error}; restore a backup") from error
-    return list(map(Record, ids, texts, values, *others))
+    return [Record._make((*row[:2], value, *row[3:])) for row, value in zip(rows, metadata, strict=True)]
