@@ -56,6 +56,7 @@ class MergeReport:
         graph: it has a graph.
         recall: recall@10 of the graph on probes from its own rows, 1.0 where it has none.
         bytes: size of the file.
+        busy: nothing was done because another process is merging the store.
     """
 
     kind: Literal["base", "delta", "none"]
@@ -63,6 +64,7 @@ class MergeReport:
     graph: bool = False
     recall: float = 1.0
     bytes: int = 0
+    busy: bool = False
 
 
 @contextmanager
@@ -109,7 +111,7 @@ def merge(
     with merge_lock(folder) as mine:
         if not mine:
             log.info("another process merges this store")
-            return MergeReport("none")
+            return MergeReport("none", busy=True)
         _remove_strays(database, folder)
         return _merge_locked(database, identity, folder, full, threads, progress)
 
@@ -128,6 +130,8 @@ def _merge_locked(
         if whole and old is not None:
             rows = reader.index_rows(after_label=0)
     if len(rows) == 0:
+        if whole:
+            _publish(database, folder, manifest, None)
         return MergeReport("none")
     build = _Builder(database, identity, folder, seq, rows, threads, progress)
     if not whole:
@@ -162,6 +166,17 @@ def _remove_strays(database: Database, folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _publish(database: Database, folder: Path, superseded: list[SegmentRow], made: SegmentRow | None) -> None:
+    """Put a segment in the place of others, in one commit; their files go after it."""
+    with database.transaction() as writer:
+        for row in superseded:
+            writer.drop_segment(row.name)
+        if made is not None:
+            writer.put_segment(made)
+    for row in superseded:
+        (folder / row.name).unlink(missing_ok=True)
+
+
 @dataclass(frozen=True, slots=True)
 class _Builder:
     database: Database
@@ -190,25 +205,18 @@ class _Builder:
             log.error("the new graph finds only %.3f of an exact scan; a flat segment is published instead", recall)
             path.unlink()
             return self.publish(kind, False, None, manifest)
-        superseded = [row.name for row in manifest if kind == "base" or row.kind == "delta"]
-        size = path.stat().st_size
-        with self.database.transaction() as writer:
-            for name in superseded:
-                writer.drop_segment(name)
-            writer.put_segment(
-                SegmentRow(
-                    name=path.name,
-                    kind=kind,
-                    seq=self.seq,
-                    max_label=segment.header["max_label"],
-                    n_rows=segment.n,
-                    bytes=size,
-                    checksum=segment.checksum,
-                )
-            )
-        for name in superseded:
-            (self.folder / name).unlink(missing_ok=True)
-        return MergeReport(kind, segment.n, graph, recall, size)
+        made = SegmentRow(
+            name=path.name,
+            kind=kind,
+            seq=self.seq,
+            max_label=segment.header["max_label"],
+            n_rows=segment.n,
+            bytes=path.stat().st_size,
+            checksum=segment.checksum,
+        )
+        superseded = [row for row in manifest if kind == "base" or row.kind == "delta"]
+        _publish(self.database, self.folder, superseded, made)
+        return MergeReport(kind, segment.n, graph, recall, made.bytes)
 
     def _build(self, path: Path, kind: str, graph: bool, extend: Segment | None) -> None:
         build_segment(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from agentmem import maintenance
 from agentmem import validation as check
 from agentmem.core import StoreCore
-from agentmem.errors import InvalidInput, StoreReadOnly
+from agentmem.errors import InvalidInput, StoreBusy, StoreReadOnly
 from agentmem.progress import track
 from agentmem.ranking import check_mechanism
 from agentmem.reading import ReadingVerbs
@@ -222,11 +222,11 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
         """Give back free space and overwrite what was deleted, in the database and, by a rebuild, in the index.
 
         Raises:
-            StoreBusy: another process reads or writes.
+            StoreBusy: another process reads, writes or merges; what was done stays, and the call may be retried.
         """
         self.database.vacuum()
-        if self.path != ":memory:":
-            self._merge(full=True, show=False)
+        if self._merge(full=True, show=False).busy:
+            raise StoreBusy(f"{self.path}: another process is merging the index; retry when it is done")
 
     def __enter__(self) -> MemoryStore:
         """Return the store; leaving the block closes it."""

@@ -184,14 +184,18 @@ def test_thousands_of_copies_hide_nothing(store):
     assert len({hit.id for hit in store.search(embedding=copies[0], k=500)}) == 500
 
 
-def test_vacuum_leaves_no_trace_of_deleted_text(tmp_path):
+@pytest.mark.parametrize("others", [0, 1])
+def test_vacuum_leaves_no_trace_of_deleted_text(tmp_path, others):
     path = tmp_path / "memory.db"
     with agentmem.MemoryStore(path, merge="manual") as store:
         rid = store.add("the password is xylophonequartz")
-        store.add("something harmless")
+        store.add_many(["something harmless"] * others)
         store.optimize()
         store.delete(rid)
+        with maintenance.merge_lock(Path(f"{path}-index")), pytest.raises(agentmem.StoreBusy, match="merging"):
+            store.vacuum()
         store.vacuum()
         assert store.check().ok
+        assert store.count() == others
     for file in [path, *tmp_path.glob("memory.db-wal"), *Path(f"{path}-index").glob("*")]:
         assert b"xylophonequartz" not in file.read_bytes(), file
