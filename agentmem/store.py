@@ -229,8 +229,8 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
             raise StoreBusy(f"{self.path}: another process is merging the index; retry when it is done")
 
     def __enter__(self) -> MemoryStore:
-        """Return the store; leaving the block closes it."""
-        self.database  # noqa: B018 - raises StoreClosed
+        """Return the store, unless it is closed; leaving the block closes it."""
+        _ = self.database
         return self
 
     def __exit__(

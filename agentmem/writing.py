@@ -359,7 +359,8 @@ class _Spread:
             return lambda index: () if name == "links" else None
         if len(values) != self.count:
             raise InvalidInput(f"{name} has {len(values)} entries for {self.count} records")
-        return values.__getitem__  # type: ignore[no-any-return]
+        column: Callable[[int], Any] = values.__getitem__
+        return column
 
     def any(self, value: Any, name: str) -> Callable[[int], Any]:
         """Return the column of one value for all, or of n values."""

@@ -16,11 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from agentmem.index.lexical import K1
 from agentmem.records import Float32, Int64
-
-K1, B = 1.2, 0.75
-"""The textbook's, and the lexical index's.  Milder ones (0.9, 0.4) suit turns better where BM25 stands alone; among the
-other heads the difference is gone for turns, and documents lose by it."""
 
 PHRASE_REACH = 2
 """Two terms of the query stand together when at most one other stem is between them: stop words were left out."""

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from agentmem.index import lexical
+from agentmem.index.lexical import K1
 from agentmem.rerank import lexicon
 
 
@@ -47,7 +47,7 @@ def test_phrases_count_pairs_that_stand_together_in_the_querys_order():
     rows = [[5, 6, 9], [5, 9, 6], [5, 9, 9, 6], [6, 5], [5, 6, 5, 6], []]
     one = 1.0
     # 5 6 5 6: three ordered pairs within reach? (0,1), (2,3); (0,3) is too far apart.
-    two = 2 * (lexicon.K1 + 1) / (2 + lexicon.K1)
+    two = 2 * (K1 + 1) / (2 + K1)
     np.testing.assert_allclose(phrases(rows, [5, 6], [3, 2]), [2 * one, 2 * one, 0, 0, 2 * two, 0], rtol=1e-6)
 
 
@@ -70,7 +70,7 @@ def test_phrases_agree_with_a_plain_count():
         total = 0.0
         for a, b, w in ((3, 1, 1.0), (1, 4, 0.5)):
             count = sum(row[i] == a and row[j] == b for i in range(len(row)) for j in (i + 1, i + 2) if j < len(row))
-            total += w * count * (lexicon.K1 + 1) / (count + lexicon.K1)
+            total += w * count * (K1 + 1) / (count + K1)
         expected.append(total)
     np.testing.assert_allclose(phrases(rows, query, weights), expected, rtol=1e-5)
 
@@ -78,7 +78,3 @@ def test_phrases_agree_with_a_plain_count():
 def test_the_word_lists_are_lower_case_and_apart():
     assert all(word == word.lower() for word in lexicon.STOP_STEMS | lexicon.TIME_STEMS)
     assert not lexicon.STOP_STEMS & lexicon.TIME_STEMS
-
-
-def test_the_index_scores_by_the_same_constants():
-    assert (lexicon.K1, lexicon.B) == (lexical.K1, lexical.B)
