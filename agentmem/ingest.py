@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +85,7 @@ class Ingest:
                 "no embedding is given and the store has no embedder; give one, or open the store with an embedder"
             )
         return {
-            "id": uuid.uuid4().hex if draft.id is None else check.check_id(draft.id),
+            "id": os.urandom(16).hex() if draft.id is None else check.check_id(draft.id),
             "text": text,
             "vector": vector,
             "metadata": check.check_metadata(draft.metadata),

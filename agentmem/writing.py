@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from itertools import islice, repeat
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -165,28 +166,28 @@ class WritingVerbs(StoreCore):
         count = len(texts) if texts is not None else len(embeddings)
         if embeddings is not None:
             embeddings = check.check_matrix(embeddings, self.identity.dimension, self.identity.metric)
-        spread = _Spread(count)
-        columns = (
-            spread.each(texts, "texts"),
-            spread.each(embeddings, "embeddings"),
-            spread.each(ids, "ids"),
-            spread.any(namespace, "namespace"),
-            spread.each(metadatas, "metadatas"),
-            spread.any(threads, "threads"),
-            spread.any(sessions, "sessions"),
-            spread.any(speakers, "speakers"),
-            spread.each(positions, "positions"),
-            spread.any(importances, "importances"),
-            spread.each(links, "links"),
-            spread.any(created_at, "created_at"),
-            spread.any(ttl, "ttl"),
+        columns = zip(
+            _each(texts, count, "texts"),
+            _each(embeddings, count, "embeddings"),
+            _each(ids, count, "ids"),
+            _all_or_each(namespace, count, "namespace"),
+            _each(metadatas, count, "metadatas"),
+            _all_or_each(threads, count, "threads"),
+            _all_or_each(sessions, count, "sessions"),
+            _all_or_each(speakers, count, "speakers"),
+            _each(positions, count, "positions"),
+            _all_or_each(importances, count, "importances"),
+            _each(links, count, "links"),
+            _all_or_each(created_at, count, "created_at"),
+            _all_or_each(ttl, count, "ttl"),
+            strict=True,
         )
         records: list[NewRecord] = []
         with track("embedding", count, progress) as advance:
             for start in range(0, count, BATCH):
-                part = range(start, min(start + BATCH, count))
-                records += self._complete([Draft(*(column(i) for column in columns)) for i in part], start)
-                advance(len(part))
+                drafts = [Draft(*row) for row in islice(columns, BATCH)]
+                records += self._complete(drafts, start)
+                advance(len(drafts))
         with database.transaction() as writer, track("writing", count, progress) as advance:
             for start in range(0, count, BATCH):
                 batch = records[start : start + BATCH]
@@ -347,23 +348,15 @@ class WritingVerbs(StoreCore):
             writer.create_metadata_index(path)
 
 
-class _Spread:
-    """Columns of ``add_many``: one value for all records, or one for each."""
+def _each(values: Any, count: int, name: str) -> Iterable[Any]:
+    """Return a column of ``add_many`` that has a value for each record; None stands for None in all of them."""
+    if values is None:
+        return repeat(None, count)
+    if len(values) != count:
+        raise InvalidInput(f"{name} has {len(values)} entries for {count} records")
+    return cast(Iterable[Any], values)
 
-    def __init__(self, count: int) -> None:
-        self.count = count
 
-    def each(self, values: Any, name: str) -> Callable[[int], Any]:
-        """Return the column of n values; None stands for n times None."""
-        if values is None:
-            return lambda index: () if name == "links" else None
-        if len(values) != self.count:
-            raise InvalidInput(f"{name} has {len(values)} entries for {self.count} records")
-        column: Callable[[int], Any] = values.__getitem__
-        return column
-
-    def any(self, value: Any, name: str) -> Callable[[int], Any]:
-        """Return the column of one value for all, or of n values."""
-        if isinstance(value, (list, tuple, np.ndarray)):
-            return self.each(value, name)
-        return lambda index: value
+def _all_or_each(value: Any, count: int, name: str) -> Iterable[Any]:
+    """Return a column of ``add_many`` that has one value for all records, or one for each."""
+    return _each(value, count, name) if isinstance(value, (list, tuple, np.ndarray)) else repeat(value, count)

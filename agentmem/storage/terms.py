@@ -75,7 +75,10 @@ class Analyzer:
     def encode_many(self, texts: Sequence[str]) -> list[bytes]:
         """Return ``encode`` of each text; words that were not known are stemmed together."""
         split = [_WORDS(fold(text)) for text in texts]
-        self._look_up([word for words in split for word in words])
+        known = self._ids
+        unknown = [word for words in split for word in words if word not in known]
+        if unknown:
+            self._look_up(unknown)
         return [array("I", self._term_ids(words)).tobytes() for words in split]
 
     def _term_ids(self, words: list[str]) -> list[int]:
