@@ -17,6 +17,7 @@ from agentmem.records import Float32, Int64
 from agentmem.rerank import evidence as ev
 from agentmem.rerank.constants import LINK_SOURCES
 from agentmem.rerank.evidence import Links, no_links
+from agentmem.rerank.fusion import scaled
 from agentmem.storage.reader import Reader
 from agentmem.terms import QueryTerms, query_terms
 
@@ -81,7 +82,8 @@ def gather(ctx: SearchContext, reader: Reader, view: View, scope: Scope, core: S
     first = _union(sources)
     if ctx.text is not None and mechanism in ("auto", "memory-heads"):
         dense, lexical = evidence_of(ctx, view, bm25, first)
-        best = first[np.argsort(-(_spread(dense) + _spread(lexical)), kind="stable")[:EXPANDED]]
+        both = scaled(dense, slice(None)) + scaled(lexical, slice(None))
+        best = first[np.argsort(-both, kind="stable")[:EXPANDED]]
         sources.append((ev.NEIGHBOURS, np.unique(view.neighbours(best, REACH, scope)[2])))
         chains = _follow_links(reader, view, scope, first, dense) if reader.has_links() else []
         sources.append((ev.LINKS, np.unique(np.array([row for row, _ in chains], np.int64))))
@@ -142,15 +144,6 @@ def _dense_only(view: View, rows: Int64, scores: Float32) -> Candidates:
 
 def _union(sources: list[tuple[int, Int64]]) -> Int64:
     return np.unique(np.concatenate([np.empty(0, np.int64), *(rows for _, rows in sources)]))
-
-
-def _spread(values: Float32) -> Float32:
-    """Return values scaled to [0, 1]; 0 for NaN and where all are equal."""
-    low, high = np.fmin.reduce(values, initial=np.inf), np.fmax.reduce(values, initial=-np.inf)
-    if not low < high:
-        return np.zeros(len(values), np.float32)
-    scaled: Float32 = np.fmax((values - low) / (high - low), np.float32(0))
-    return scaled
 
 
 def _follow_links(reader: Reader, view: View, scope: Scope, first: Int64, dense: Float32) -> list[tuple[int, int]]:

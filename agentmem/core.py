@@ -67,7 +67,7 @@ class StoreCore:
             self.embedder, self.tokenizer, self.analyzer, self.identity.dimension, self.identity.metric
         )
         background = merge == "background" and not read_only and self._database.path != ":memory:"
-        self._merger = maintenance.BackgroundMerger(self._database.path) if background else None
+        self._merger = maintenance.BackgroundMerger(self.path, self.index.reload) if background else None
 
     @property
     def path(self) -> str:

@@ -104,12 +104,16 @@ class HookRegistry:
 
     Args:
         errors: "report" logs a hook that raises and goes on without it, "raise" raises HookFailed.
+
+    Attributes:
+        version: grows with every hook that comes or goes.
     """
 
     def __init__(self, errors: Literal["report", "raise"] = "report") -> None:
         if errors not in ("report", "raise"):
             raise InvalidInput(f"hook_errors must be 'report' or 'raise', got {errors!r}")
         self.errors = errors
+        self.version = 0
         self._hooks: dict[Point, tuple[Hook, ...]] = {
             "pre-retrieval": (profile_query,),
             "intelligence": (choose_mechanism,),
@@ -126,6 +130,7 @@ class HookRegistry:
         if not callable(hook):
             raise InvalidInput(f"a hook must be callable, got {type(hook).__name__}")
         self._hooks[known] = (*self._hooks[known], hook)
+        self.version += 1
         return hook
 
     def on(self, point: str) -> Callable[[H], H]:
@@ -143,6 +148,7 @@ class HookRegistry:
         if hook not in self._hooks[known]:
             raise InvalidInput(f"{getattr(hook, '__name__', hook)!r} is not registered at {point}")
         self._hooks[known] = tuple(other for other in self._hooks[known] if other is not hook)
+        self.version += 1
 
     def registered(self, point: str) -> tuple[Hook, ...]:
         """Return the hooks of a point in the order in which they run."""

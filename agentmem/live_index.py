@@ -18,6 +18,10 @@ from agentmem.storage.reader import Reader
 log = logging.getLogger("agentmem.index")
 
 
+class _Superseded(Exception):
+    """The manifest that was read names a file that is gone: another process may have published since."""
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     """A view, the last label that it covers, and the manifest rows whose segments it maps."""
@@ -46,9 +50,13 @@ class LiveIndex:
         self._folder = index_folder(database.path)
         self._lock = threading.RLock()
         self._state: _State | None = None
+        self._missing: set[str] = set()
 
     def view(self, reader: Reader, *, private: bool = False) -> View | None:
-        """Return the view of the reader's snapshot; None when the index has moved past that snapshot already.
+        """Return the view of the reader's snapshot; None when the caller is to try again with a newer one.
+
+        That is when the index has moved past the snapshot already, or when its manifest names a file that is gone: at
+        the second try a file that is still named is missing indeed.
 
         Args:
             reader: an open read transaction.
@@ -59,26 +67,32 @@ class LiveIndex:
         if state is not None and state.view.seq == seq and not private:
             return state.view
         with self._lock:
-            state = self._state
-            if state is None:
-                state = self._load(reader)
-                if not private:
-                    self._state = state
-            if state.view.seq == seq:
-                return state.view
-            if state.view.seq > seq:
+            try:
+                return self._brought_up(reader, seq, private)
+            except _Superseded:
                 return None
-            if private:
-                return self._advance(state, reader, seq).view
-            manifest = tuple(row.name for row in reader.segments())
-            state = self._load(reader) if manifest != state.manifest else self._advance(state, reader, seq)
-            self._state = state
-            return state.view
 
     def reload(self) -> None:
         """Forget the view; the next search reads the manifest anew."""
         with self._lock:
             self._state = None
+
+    def _brought_up(self, reader: Reader, seq: int, private: bool) -> View | None:
+        state = self._state
+        if state is None:
+            state = self._load(reader)
+            if not private:
+                self._state = state
+        if state.view.seq == seq:
+            return state.view
+        if state.view.seq > seq:
+            return None
+        if private:
+            return self._advance(state, reader, seq).view
+        manifest = tuple(row.name for row in reader.segments())
+        state = self._load(reader) if manifest != state.manifest else self._advance(state, reader, seq)
+        self._state = state
+        return state.view
 
     def _advance(self, state: _State, reader: Reader, seq: int) -> _State:
         rows = reader.index_rows(after_label=state.max_label)
@@ -107,6 +121,9 @@ class LiveIndex:
         if self._folder is None:
             return None
         path = self._folder / row.name
+        if row.name not in self._missing and not path.exists():
+            self._missing.add(row.name)
+            raise _Superseded
         try:
             segment = Segment.open(path, store_uuid=self.identity.uuid)
         except (SegmentDamaged, OSError) as error:

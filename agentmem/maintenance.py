@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,10 +41,12 @@ DELTA_SHARE = 8
 DEAD_SHARE = 5
 """A base with more than one dead row in this many is rebuilt."""
 PROBES = 100
+PAUSE_S = 10.0
+"""So long after a background merge has ended, however it ended, no other is started: a failure would repeat itself."""
 MIN_RECALL = 0.5
 """A graph that finds less than this of an exact scan on its own rows is broken, not merely hard, and not published."""
 
-Progress = Callable[[str, float], None]
+Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def merge(
         identity: of the store.
         full: rebuild the base from every live record, with a graph if there are ``GRAPH_ROWS`` of them.
         threads: of the graph's building.
-        progress: called with (stage, share done).
+        progress: called with the share done of each segment that is built, 0 to 1.
     """
     folder = index_folder(database.path)
     if folder is None:
@@ -230,7 +233,7 @@ class _Builder:
             graph=graph,
             threads=self.threads,
             extend=extend,
-            progress=self._report(f"building the {kind}{' graph' if graph else ''}"),
+            progress=self.progress,
         )
 
     def _recall(self, segment: Segment) -> float:
@@ -239,23 +242,27 @@ class _Builder:
         )
         return view.audit(sample=PROBES, k=10, ef=None, seed=self.seq)
 
-    def _report(self, stage: str) -> Callable[[float], None] | None:
-        progress = self.progress
-        return None if progress is None else lambda share: progress(stage, share)
-
 
 class BackgroundMerger:
-    """Starts a merge in a low-priority process of its own when the tail has grown, one at a time."""
+    """Starts a merge in a low-priority process of its own when the tail has grown, one at a time.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        path: of the store.
+        done: called, in a thread of its own, when a merge has succeeded.
+    """
+
+    def __init__(self, path: str, done: Callable[[], None]) -> None:
         self._path = path
+        self._done = done
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: threading.Thread | None = None
+        self._ended = -PAUSE_S
 
     def start(self) -> None:
-        """Start a merge unless one started here is still running."""
+        """Start a merge unless one started here is running, or has ended just now."""
         with self._lock:
-            if self._process is not None and self._process.poll() is None:
+            if self._process is not None or time.monotonic() < self._ended + PAUSE_S:
                 return
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "agentmem.maintenance", self._path],
@@ -263,19 +270,24 @@ class BackgroundMerger:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
-            threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+            self._watcher = threading.Thread(target=self._watch, args=(self._process,), daemon=True)
+            self._watcher.start()
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the merge started here, if any, has ended."""
-        process = self._process
-        if process is not None:
-            process.wait(timeout)
+        watcher = self._watcher
+        if watcher is not None:
+            watcher.join(timeout)
 
-    @staticmethod
-    def _watch(process: subprocess.Popen[bytes]) -> None:
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
         _, errors = process.communicate()
         if process.returncode:
             log.error("the background merge failed (%d): %s", process.returncode, errors.decode(errors="replace"))
+        else:
+            self._done()
+        with self._lock:
+            self._ended = time.monotonic()
+            self._process = None
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from agentmem import validation as check
 from agentmem.candidates import Candidates, gather
 from agentmem.core import StoreCore
-from agentmem.errors import InvalidInput
 from agentmem.hooks import SearchContext
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
@@ -69,7 +67,7 @@ class Searcher:
             ctx.embedding = vector if vector.any() else None
             watch.lap("search.embed")
         with core.snapshot() as (reader, view):
-            key = _cache_key(query) if core.cache.size and not core.database.in_transaction() else None
+            key = self._cache_key(ctx) if core.cache.size and not core.database.in_transaction() else None
             if key is not None:
                 kept = core.cache.get(key, view.seq, query.now)
                 if kept is not None:
@@ -146,10 +144,29 @@ class Searcher:
             rows, scores = view.nearest_many(queries, k, scope, ef, exact)
             there = rows >= 0
             labels = view.labels(rows[there])
-            names = {record.label: record.id for record in reader.fetch(np.unique(labels))}
+            names = reader.ids_of(np.unique(labels))
             ids[there] = [names[label] for label in labels.tolist()]
             distances[there] = (-scores if core.identity.metric == "l2" else 1.0 - scores)[there]
         return ids, distances
+
+    def _cache_key(self, ctx: SearchContext) -> tuple[Any, ...]:
+        """Return what a result depends on besides the store's content: the query as hooks left it, and the hooks."""
+        query = ctx.query
+        return (
+            ctx.text,
+            None if ctx.embedding is None else ctx.embedding.tobytes(),
+            ctx.candidates,
+            ctx.ef,
+            repr(ctx.attention_config),
+            query.k,
+            query.offset,
+            query.namespace,
+            repr(query.filter),
+            query.exact,
+            query.min_score,
+            query.explain,
+            self._core.hooks.version,
+        )
 
 
 def _page(hits: list[Hit], query: Query) -> list[Hit]:
@@ -163,23 +180,3 @@ def _page(hits: list[Hit], query: Query) -> list[Hit]:
 def _explain(ranking: Ranking, found: Candidates, place: int, ctx: SearchContext) -> Explanation:
     sources = tuple(name for name, bit in SOURCES.items() if found.sources[place] & bit)
     return Explanation(ranking.explain(place), sources, ctx.attention_config.mechanism, ctx.reason)
-
-
-def _cache_key(query: Query) -> tuple[Any, ...]:
-    if query.text is None and query.embedding is None:
-        raise InvalidInput("a query needs text or an embedding")
-    embedding = None if query.embedding is None else query.embedding.tobytes()
-    filter_key = None if query.filter is None else json.dumps(query.filter, sort_keys=True, default=repr)
-    return (
-        query.text,
-        embedding,
-        query.k,
-        query.offset,
-        query.namespace,
-        filter_key,
-        query.mechanism,
-        query.ef,
-        query.exact,
-        query.min_score,
-        query.explain,
-    )

@@ -200,7 +200,7 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
         done = 0.0
         with track("building the index", 1.0, show) as advance:
 
-            def report(stage: str, share: float) -> None:
+            def report(share: float) -> None:
                 nonlocal done
                 if share > done:
                     advance(share - done)
@@ -216,7 +216,6 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
         """Wait for the background merge that this store started, if one is running; for ``timeout`` seconds at most."""
         if self._merger is not None:
             self._merger.wait(timeout)
-        self.index.reload()
 
     def vacuum(self) -> None:
         """Give back free space and overwrite what was deleted, in the database and, by a rebuild, in the index.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import tempfile
 from pathlib import Path
 
+import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,3 +84,33 @@ def talk_store(folder: Path, count: int) -> agentmem.MemoryStore:
         )
         store.optimize(progress=True)
     return store
+
+
+def folder_of(arguments: argparse.Namespace) -> Path:
+    """Return the folder that ``--folder`` names, or a temporary one."""
+    folder = arguments.folder or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(folder)
+
+
+def rows_and_folder(description: str | None) -> argparse.Namespace:
+    """Return the arguments of a benchmark over the vector store: --rows and --folder."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, default=None, help="keep the store there, for the next run")
+    return parser.parse_args()
+
+
+def hnswlib_index(folder: Path, vectors: NDArray[np.float32]) -> hnswlib.Index:
+    """Return the rival over the same vectors, of one thread; it is built the first time."""
+    count, dimension = vectors.shape
+    index = hnswlib.Index("cosine", dimension)
+    saved = folder / f"hnswlib-{count}.bin"
+    if saved.exists():
+        index.load_index(str(saved))
+    else:
+        index.init_index(count, M=16, ef_construction=200, random_seed=1)
+        index.add_items(vectors)
+        index.save_index(str(saved))
+    index.set_num_threads(1)
+    return index

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from data import talk, talk_store
+from data import folder_of, talk, talk_store
 from machine import write
 
 QUERIES = 300
@@ -26,8 +25,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--folder", type=Path, default=None, help="keep the stores there, for the next run")
     arguments = parser.parse_args()
-    folder = arguments.folder or Path(tempfile.mkdtemp())
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(arguments)
     queries = [" ".join(text.split()[:9]) for text in talk(QUERIES, seed=11)]
     results: list[dict[str, Any]] = []
     for rows in arguments.rows:

@@ -13,10 +13,9 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from data import vector_store
+from data import folder_of, vector_store
 from machine import write
 
 CHILD = """
@@ -55,8 +54,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="keep the store there, for the next run")
     parser.add_argument("--cold", action="store_true", help="also measure with an empty page cache")
     arguments = parser.parse_args()
-    folder = arguments.folder or Path(tempfile.mkdtemp())
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(arguments)
     with vector_store(folder, arguments.rows) as store:
         path = store.path
     result: dict[str, object] = {"rows": arguments.rows}

@@ -7,16 +7,12 @@ One thread.  Ratios below 1 mean that agentmem, text and metadata included, is f
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-import hnswlib
 import numpy as np
-from data import realistic_vectors, vector_store
+from data import folder_of, hnswlib_index, realistic_vectors, rows_and_folder, vector_store
 from machine import write
 from numpy.typing import NDArray
 
@@ -47,24 +43,12 @@ def microseconds(call: Any, queries: NDArray[np.float32]) -> float:
 
 def main() -> None:
     """Run and write results/vector_search.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--folder", type=Path, default=None, help="keep the store there, for the next run")
-    arguments = parser.parse_args()
-    folder = arguments.folder or Path(tempfile.mkdtemp())
-    folder.mkdir(parents=True, exist_ok=True)
+    arguments = rows_and_folder(__doc__)
+    folder = folder_of(arguments)
     vectors = realistic_vectors(arguments.rows, 384, seed=1)
     queries = realistic_vectors(QUERIES, 384, seed=5)
     truth = exact(vectors, queries)
-    rival = hnswlib.Index("cosine", 384)
-    saved = folder / f"hnswlib-{arguments.rows}.bin"
-    if saved.exists():
-        rival.load_index(str(saved))
-    else:
-        rival.init_index(arguments.rows, M=16, ef_construction=200, random_seed=1)
-        rival.add_items(vectors)
-        rival.save_index(str(saved))
-    rival.set_num_threads(1)
+    rival = hnswlib_index(folder, vectors)
     with vector_store(folder, arguments.rows) as store:
         with store.snapshot() as (_, view):
             scope = view.scope(None, 0.0)

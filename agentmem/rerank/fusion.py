@@ -56,14 +56,14 @@ def _or_last(values: Float32) -> Float32:
     return np.where(np.isnan(values), np.float32(-np.inf), values)
 
 
-def _scaled(values: Float32, first_round: NDArray[np.bool_]) -> Float32:
-    """Return values scaled to [0, 1] by the first round's least and greatest; 0 for NaN and where all are equal."""
-    seen = values[first_round]
-    seen = seen[~np.isnan(seen)]
-    if not len(seen) or seen.max() == seen.min():
+def scaled(values: Float32, seen: NDArray[np.bool_] | slice) -> Float32:
+    """Return values scaled to [0, 1] by the least and greatest of those ``seen``; 0 for NaN and where all are equal."""
+    pool = values[seen]
+    low, high = np.fmin.reduce(pool, initial=np.inf), np.fmax.reduce(pool, initial=-np.inf)
+    if not low < high:
         return np.zeros(len(values), np.float32)
-    scaled: Float32 = np.nan_to_num(np.clip((values - seen.min()) / (seen.max() - seen.min()), 0, 1), nan=0.0)
-    return scaled
+    result: Float32 = np.fmin(np.fmax((values - low) / (high - low), 0), 1).astype(np.float32, copy=False)
+    return result
 
 
 def _reciprocal_ranks(values: Float32, listed: NDArray[np.bool_], labels: NDArray[np.int64]) -> Float32:
@@ -95,7 +95,7 @@ def rrf(evidence: Evidence, query: QueryFeatures) -> Ranking:
 
 def convex(evidence: Evidence, query: QueryFeatures) -> Ranking:
     """Half the dense and half the lexical score, each scaled to [0, 1] over the first round."""
-    parts = [np.float32(0.5) * _scaled(values, evidence.first_round) for values in (evidence.dense, evidence.lexical)]
+    parts = [np.float32(0.5) * scaled(values, evidence.first_round) for values in (evidence.dense, evidence.lexical)]
     return ranking_of(evidence, np.stack(parts), ("dense", "lexical"))
 
 

@@ -102,6 +102,11 @@ class Reader:
         found = {record.id: record for record in _records(self._chunked(_RECORDS, "id", ids))}
         return [found.get(id) for id in ids]
 
+    def ids_of(self, labels: Sequence[int] | Int64) -> dict[int, str]:
+        """Return the ids of the live records with these labels."""
+        wanted = [int(label) for label in labels]
+        return dict(self._chunked("SELECT label, id FROM records WHERE", "label", wanted))
+
     def labels_of(self, ids: Sequence[str]) -> Int64:
         """Return the labels of ids, int64 (n,); 0 where there is no such record."""
         found = dict(self._chunked("SELECT id, label FROM records WHERE", "id", ids))

@@ -127,3 +127,25 @@ def test_a_hook_that_chooses_nonsense_gets_the_list_of_mechanisms(store):
     )
     with pytest.raises(agentmem.UnknownMechanism, match="memory-heads"):
         store.search("choir")
+
+
+def test_the_result_cache_knows_of_hooks(tmp_path):
+    with agentmem.MemoryStore(tmp_path / "m.db", cache_size=8, merge="manual") as store:
+        store.add("Ada joined the choir", id="choir")
+        store.add("Ben repaired the red bicycle", id="bicycle")
+        assert ids(store.search("choir", k=1)) == ["choir"]
+        drop = store.hooks.register(
+            "post-retrieval", lambda ctx: setattr(ctx, "hits", [hit for hit in ctx.hits if hit.id != "choir"])
+        )
+        assert ids(store.search("choir", k=1)) == ["bicycle"]
+        store.hooks.unregister("post-retrieval", drop)
+        texts = iter(["bicycle", "choir"])
+        store.hooks.register("pre-retrieval", lambda ctx: setattr(ctx, "text", next(texts)))
+        assert [ids(store.search("anything", k=1)) for _ in range(2)] == [["bicycle"], ["choir"]]
+
+
+def test_a_filter_with_keys_of_two_kinds_is_refused_with_a_cache_too(tmp_path):
+    with agentmem.MemoryStore(tmp_path / "m.db", cache_size=8, merge="manual") as store:
+        store.add("a note", metadata={"a": 1})
+        with pytest.raises(agentmem.InvalidFilter):
+            store.search("note", filter={"a": 1, 2: 3})

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import agentmem
 from agentmem import maintenance
 from agentmem.index import planner
+from agentmem.storage.reader import Reader
 
 DIM = 8
 
@@ -199,3 +201,56 @@ def test_vacuum_leaves_no_trace_of_deleted_text(tmp_path, others):
         assert store.count() == others
     for file in [path, *tmp_path.glob("memory.db-wal"), *Path(f"{path}-index").glob("*")]:
         assert b"xylophonequartz" not in file.read_bytes(), file
+
+
+def test_a_background_merge_is_noticed_without_a_further_write_and_not_repeated(tmp_path, monkeypatch):
+    monkeypatch.setattr(maintenance, "TAIL_ROWS", 50)
+    started = []
+    popen = maintenance.subprocess.Popen
+    monkeypatch.setattr(maintenance.subprocess, "Popen", lambda *a, **k: started.append(a) or popen(*a, **k))
+    with agentmem.MemoryStore(tmp_path / "memory.db", embedder=None, dimension=DIM) as store:
+        store.add_many(embeddings=vectors(60))
+        until = time.monotonic() + 60
+        while kinds(store)[0][1] != 60 or len(kinds(store)) != 2:
+            assert len(store.search(embedding=vectors(1)[0], k=100)) == 60
+            assert time.monotonic() < until
+        for _ in range(20):
+            store.search(embedding=vectors(1)[0])
+    assert len(started) == 1
+
+
+def test_a_background_merge_that_fails_is_not_started_again_at_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(maintenance, "TAIL_ROWS", 5)
+    started = []
+    popen = maintenance.subprocess.Popen
+
+    def fails(command, **options):
+        started.append(command)
+        return popen([*command[:1], "-c", "raise SystemExit('no space left')"], **options)
+
+    monkeypatch.setattr(maintenance.subprocess, "Popen", fails)
+    with agentmem.MemoryStore(tmp_path / "memory.db", embedder=None, dimension=DIM) as store:
+        store.add_many(embeddings=vectors(10))
+        until = time.monotonic() + 30
+        while "no space left" not in caplog.text:
+            store.search(embedding=vectors(1)[0])
+            assert time.monotonic() < until
+        for _ in range(20):
+            store.search(embedding=vectors(1)[0])
+    assert len(started) == 1
+
+
+def test_a_segment_superseded_while_it_is_opened_is_looked_up_anew(store, monkeypatch, caplog):
+    store.add_many(embeddings=vectors(60))
+    store.merge()
+    with store.snapshot() as (reader, _):
+        before = reader.segments()
+    store.add(embedding=vectors(1, 3)[0])
+    store.optimize()
+    answers = [before]
+    real = Reader.segments
+    monkeypatch.setattr(Reader, "segments", lambda self: answers.pop() if answers else real(self))
+    with caplog.at_level(logging.WARNING, logger="agentmem"):
+        assert len(store.search(embedding=vectors(1)[0], k=100)) == 61
+    assert kinds(store) == [("segment", 61, True), ("tail", 0, False)]
+    assert caplog.text == ""
