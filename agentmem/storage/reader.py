@@ -107,11 +107,6 @@ class Reader:
         wanted = [int(label) for label in labels]
         return dict(self._chunked("SELECT label, id FROM records WHERE", "label", wanted))
 
-    def labels_of(self, ids: Sequence[str]) -> Int64:
-        """Return the labels of ids, int64 (n,); 0 where there is no such record."""
-        found = dict(self._chunked("SELECT id, label FROM records WHERE", "id", ids))
-        return np.array([found.get(id, 0) for id in ids], np.int64)
-
     def _chunked(self, select: str, column: str, values: Sequence[Any]) -> list[Any]:
         rows: list[Any] = []
         for start in range(0, len(values), _MAX_PLACEHOLDERS):

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Literal
 
-from agentmem.errors import DuplicateId, InvalidInput, NotFound
+from agentmem.errors import DuplicateId, InvalidInput
 from agentmem.records import NewRecord
 from agentmem.storage import manifest
 from agentmem.storage.connection import Connection
@@ -147,19 +147,6 @@ class Writer:
             label = self._write([record], [before])[0]
             self._write_links([record])
         return label
-
-    def replace_version(self, id: str, record: NewRecord) -> int:
-        """Put a new version in the place of the record ``id``; return its label.
-
-        Raises:
-            NotFound: no record with that id.
-            InvalidInput: the version has another id.
-        """
-        if record.id != id:
-            raise InvalidInput(f"a version of {id!r} cannot have the id {record.id!r}")
-        if self._old(id) is None:
-            raise NotFound(f"no record with id {id!r}")
-        return self.upsert(record)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete records and the links from and to them; return how many there were.  Unknown ids are passed over."""

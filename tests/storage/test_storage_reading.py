@@ -81,7 +81,7 @@ def test_order_of_fetch_and_get(db, make):
         assert [record.id for record in reader.fetch(wanted)] == ["7", "3", "39", "3"]
         assert [record.id for record in reader.fetch(np.array(labels[::-1]))] == [str(i) for i in range(39, -1, -1)]
         assert [record and record.id for record in reader.get(["5", "no", "5", "0"])] == ["5", None, "5", "0"]
-        assert reader.labels_of(["5", "no"]).tolist() == [labels[5], 0]
+        assert reader.ids_of(wanted) == {labels[3]: "3", labels[7]: "7", labels[39]: "39"}
         assert reader.fetch([]) == []
         assert reader.get([]) == []
 

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from agentmem.errors import DuplicateId, InvalidInput, NotFound
+from agentmem.errors import DuplicateId, InvalidInput
 from agentmem.records import Record
 from agentmem.storage.manifest import SegmentRow
 from agentmem.storage.reader import Feedback
@@ -98,7 +98,7 @@ def test_every_update_is_a_new_version_under_a_new_label(db, make):
         first = writer.insert(make("a", "old words", created_at=1.0, expires_at=50.0))
         second = writer.upsert(make("a", "new words", created_at=2.0), keep_created_at=True, keep_expiry=True)
     with db.transaction() as writer:
-        third = writer.replace_version("a", make("a", "newest words", created_at=3.0))
+        third = writer.upsert(make("a", "newest words", created_at=3.0))
     assert first < second < third
     with db.read() as reader:
         assert reader.labels_where(None, None, None).tolist() == [third]
@@ -117,14 +117,6 @@ def test_upsert_keeps_what_it_is_told_to_keep(db, make):
     with db.read() as reader:
         record = reader.get(["a"])[0]
     assert (record.created_at, record.expires_at) == (1.0, 50.0)
-
-
-def test_replace_version_needs_a_record(db, make):
-    with db.transaction() as writer:
-        with pytest.raises(NotFound, match="'a'"):
-            writer.replace_version("a", make("a"))
-        with pytest.raises(InvalidInput):
-            writer.replace_version("b", make("a"))
 
 
 def test_labels_are_never_reused(db, make):
@@ -235,7 +227,7 @@ def test_links_need_both_ends_and_die_with_either(db, make):
     with db.read() as reader:
         assert reader.links("a") == [("also", "c"), ("parent", "b")]
         assert reader.has_links()
-        b, c = reader.labels_of(["b", "c"])
+        b, c = (record.label for record in reader.get(["b", "c"]))
         source, kinds, target = reader.links_of([label])
         triples = sorted(zip(source.tolist(), kinds, target.tolist(), strict=True))
         assert triples == sorted([(label, "also", c), (label, "parent", b), (b, "child", label), (c, "see", label)])
