@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Literal
 
 from agentmem import maintenance
@@ -22,6 +21,36 @@ from agentmem.storage.database import Database
 from agentmem.storage.reader import Reader
 from agentmem.storage.terms import Analyzer
 from agentmem.validation import check_count, check_number
+
+
+class _Snapshot:
+    """A read transaction and the index's view of it; a class of its own, since every search makes one."""
+
+    __slots__ = ("_database", "_index", "_read")
+
+    def __init__(self, database: Database, index: LiveIndex) -> None:
+        self._database = database
+        self._index = index
+        self._read = database.read()
+
+    def __enter__(self) -> tuple[Reader, View]:
+        private = self._database.in_transaction()
+        while True:
+            reader = self._read.__enter__()
+            try:
+                view = self._index.view(reader, private=private)
+            except BaseException as error:
+                self._read.__exit__(type(error), error, error.__traceback__)
+                raise
+            if view is not None:
+                return reader, view
+            self._read.__exit__(None, None, None)
+            self._read = self._database.read()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._read.__exit__(kind, error, trace)
 
 
 class StoreCore:
@@ -85,17 +114,9 @@ class StoreCore:
             raise StoreClosed(f"the store {self._database.path} is closed; open it again with MemoryStore(...)")
         return self._database
 
-    @contextmanager
-    def snapshot(self) -> Iterator[tuple[Reader, View]]:
-        """Give one read transaction and the index's view of the same seq."""
-        database = self.database
-        private = database.in_transaction()
-        while True:
-            with database.read() as reader:
-                view = self.index.view(reader, private=private)
-                if view is not None:
-                    yield reader, view
-                    return
+    def snapshot(self) -> _Snapshot:
+        """Return a context manager that gives one read transaction and the index's view of the same seq."""
+        return _Snapshot(self.database, self.index)
 
     def merge_if_due(self, view: View) -> None:
         """Start a background merge when the tail has grown past its bound."""

@@ -106,8 +106,7 @@ class Explanation:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One search result.  ``score`` is higher-is-better; ``rank`` counts from 1."""
 
     record: Record
@@ -126,8 +125,7 @@ class Hit:
         return self.record.text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(NamedTuple):
     """One search, validated.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -174,7 +173,7 @@ def _page(hits: list[Hit], query: Query) -> list[Hit]:
     if query.min_score is not None:
         hits = [hit for hit in hits if hit.score >= query.min_score]
     page = hits[query.offset : query.offset + query.k]
-    return [hit if hit.rank == rank else replace(hit, rank=rank) for rank, hit in enumerate(page, query.offset + 1)]
+    return [hit if hit.rank == rank else hit._replace(rank=rank) for rank, hit in enumerate(page, query.offset + 1)]
 
 
 def _explain(ranking: Ranking, found: Candidates, place: int, ctx: SearchContext) -> Explanation:

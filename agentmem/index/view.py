@@ -344,6 +344,8 @@ class View:
         """Return, for each part that has some of the rows: its number, their places in ``rows``, its own numbers."""
         if len(rows) == 0:
             return ()
+        if len(self._live) == 2 and self._tail.n == 0:
+            return ((0, np.arange(len(rows)), rows),)
         numbers = np.searchsorted(self._bases, rows, side="right") - 1
         first = int(numbers[0])
         if (numbers == first).all():

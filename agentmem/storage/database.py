@@ -15,6 +15,7 @@ from threading import get_ident
 from agentmem.errors import InvalidInput, StoreBusy, StoreClosed, StoreError, StoreReadOnly
 from agentmem.storage import maintenance
 from agentmem.storage.connection import MEMORY, SYNCHRONOUS, Connection, Trace, open_reader, open_writer
+from agentmem.storage.kept import KeptRecords
 from agentmem.storage.migrations import inspect, migrate
 from agentmem.storage.reader import Reader
 from agentmem.storage.writer import Writer
@@ -33,6 +34,7 @@ class Database:
         self._owner = 0
         self._depth = 0
         self._pool: list[tuple[Connection, Reader]] = []
+        self._kept = KeptRecords()
         self._connection = writer
         self._own_reader = None if writer is None else Reader(writer)
         self._writer = None if writer is None else Writer(writer, self.transaction)
@@ -134,6 +136,7 @@ class Database:
         """
         with self._alone() as connection:
             maintenance.vacuum(connection)
+        self._kept.clear()
 
     def checkpoint(self) -> bool:
         """Move the write-ahead log into the file; return whether all of it could be moved."""
@@ -198,7 +201,7 @@ class Database:
             return self._pool.pop()
         except IndexError:
             connection = open_reader(self.path, self._timeout, self._trace)
-            return connection, Reader(connection)
+            return connection, Reader(connection, self._kept)
 
     def _give(self, pooled: tuple[Connection, Reader]) -> None:
         self._pool.append(pooled)

@@ -17,6 +17,7 @@ from agentmem.storage import manifest
 from agentmem.storage.connection import Connection
 from agentmem.storage.filters import Sql, all_of, compile_filter, namespace_condition
 from agentmem.storage.jsontext import load, load_all
+from agentmem.storage.kept import KeptRecords
 from agentmem.storage.manifest import SegmentRow
 
 Filter = Mapping[str, Any]
@@ -82,10 +83,12 @@ class Reader:
     the others do not look at expiry.
     """
 
-    __slots__ = ("connection",)
+    __slots__ = ("_kept", "connection")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, kept: KeptRecords | None = None) -> None:
+        """Read on a connection; ``kept``, records read before, is for one that sees committed rows only."""
         self.connection = connection
+        self._kept = kept
 
     def seq(self) -> int:
         """Return the number of the last change, 0 for none."""
@@ -94,8 +97,22 @@ class Reader:
     def fetch(self, labels: Sequence[int] | Int64) -> list[Record]:
         """Return the records with these labels, in their order; labels that are not live are left out."""
         wanted = labels.tolist() if isinstance(labels, np.ndarray) else [int(label) for label in labels]
-        found = {row[12]: row for row in self._chunked(_RECORDS, "label", wanted)}
-        return _records([found[label] for label in wanted if label in found])
+        if self._kept is None:
+            records = self._fresh(wanted)
+        else:
+            records = self._kept.get(wanted)
+            if None in records:
+                fresh = iter(self._fresh([label for label, kept in zip(wanted, records, strict=True) if kept is None]))
+                records = [kept or next(fresh) for kept in records]
+        return [record for record in records if record is not None]
+
+    def _fresh(self, labels: list[int]) -> list[Record | None]:
+        rows = self._chunked(_RECORDS, "label", labels)
+        records = _records(rows)
+        if self._kept is not None:
+            self._kept.add(rows, records)
+        found = {record.label: record for record in records}
+        return [found.get(label) for label in labels]
 
     def get(self, ids: Sequence[str]) -> list[Record | None]:
         """Return the records with these ids, in their order; None where there is none."""
