@@ -1,14 +1,15 @@
-"""A result cache that is never stale: an entry counts only at the seq at which it was made, and until it expires."""
+"""Two caches: of results, never stale since an entry counts at its seq only; and of pure functions of words."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +60,28 @@ class ResultCache(Generic[T]):
         """Return {size, entries, hits, misses}."""
         with self._lock:
             return {"size": self.size, "entries": len(self._entries), "hits": self.hits, "misses": self.misses}
+
+
+class Memo(dict[str, V]):
+    """A function of words, remembered: ``memo[word]`` calls it once a word.  Thread-safe as a dict is.
+
+    Args:
+        function: pure; called for a word that is not there.
+        size: words at most; a full memo begins anew.
+    """
+
+    LONGEST = 64
+    """Longer words are not remembered: they hardly come again, and would make the memo large."""
+
+    def __init__(self, function: Callable[[str], V], size: int) -> None:
+        super().__init__()
+        self._function = function
+        self._size = size
+
+    def __missing__(self, word: str) -> V:
+        value = self._function(word)
+        if len(word) <= self.LONGEST:
+            if len(self) >= self._size:
+                self.clear()
+            self[word] = value
+        return value

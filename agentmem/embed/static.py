@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agentmem.cache import Memo
 from agentmem.embed.protocol import TokenIds
 from agentmem.errors import EmbeddingFailed, InvalidInput
 from agentmem.records import Float32, Metric
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 FOLDER = Path(__file__).with_name("static")
+_NOT_PLAIN = re.compile(r"[^\t\n\r -Z\\^-~]").search
+"""Control characters are dropped inside words, brackets may make a special token, and Unicode has rules of its own."""
+_PLAIN_WORDS = re.compile(r"[a-z0-9]+|[!-/:-@\\^-`{-~]").findall
 SLICE = 4096
 """Tokens that are pooled at a time, so that a very long text costs no more memory than this."""
 
@@ -78,11 +83,29 @@ def _unit_scales() -> Float32:
     return scales
 
 
+@cache
+def _pieces() -> Memo[tuple[int, ...]]:
+    """Return the known tokens of words and punctuation marks, remembered."""
+    model = _model()
+
+    def pieces(word: str) -> tuple[int, ...]:
+        # One text a call: batches would run on the tokenizer's thread pool, which warns once the process forks.
+        ids = model.tokenizer.encode(word, add_special_tokens=False).ids
+        return tuple(token for token in ids if token not in model.ignored)
+
+    return Memo(pieces, size=200_000)
+
+
 def _tokenise(model: _Model, text: str) -> TokenIds:
-    """Return the ids of the text's known tokens; [PAD] and [UNK] are left out."""
-    # One text a call: batches would run on the tokenizer's thread pool, which warns once the process forks.
-    ids = model.tokenizer.encode(text, add_special_tokens=False).ids
-    return np.array([token for token in ids if token not in model.ignored], model.id_type)
+    """Return the ids of the text's known tokens; [PAD] and [UNK] are left out.
+
+    The tokenizer takes plain ASCII apart into runs of letters and digits and single marks, each on its own, so these
+    are looked up; any other text goes through it as a whole.
+    """
+    pieces = _pieces()
+    words = [text] if _NOT_PLAIN(text) else _PLAIN_WORDS(text.lower())
+    ids = [token for word in words for token in pieces[word]]
+    return np.array(ids, model.id_type)
 
 
 def _pool(model: _Model, ids: TokenIds, out: Float32) -> None:

@@ -12,7 +12,8 @@ from urllib.parse import quote
 from agentmem.errors import NotAStore, StoreBusy, StoreDamaged, StoreError, StoreReadOnly
 
 MEMORY = ":memory:"
-PAGE_BYTES = 8192
+PAGE_BYTES = 4096
+"""A commit writes every page that it touches to the log, and a single add touches ten."""
 SYNCHRONOUS = {"normal": 1, "full": 2}
 
 _CACHED_STATEMENTS = 256
@@ -20,7 +21,7 @@ _CACHE_KIB = 16_384
 _MMAP_BYTES = (2 << 30) - (1 << 16)
 _WAL_LIMIT_BYTES = 64 << 20
 _CHECKPOINT_PAGES = 4_000
-"""A log of 32 MB is moved into the file: less often than by default, since each time costs two syncs of the disk."""
+"""A log of 16 MB is moved into the file: less often than by default, since each time costs two syncs of the disk."""
 
 Trace = Callable[[str], object]
 

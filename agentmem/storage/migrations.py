@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agentmem.errors import NotAStore, SchemaTooNew
 from agentmem.storage.connection import MEMORY, Connection, Trace, open_reader
 from agentmem.storage.schema import APPLICATION_ID, FULL_TEXT, SCHEMA_VERSION, TABLES
+from agentmem.storage.terms import Analyzer
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -24,6 +25,18 @@ def _registered() -> Migrations:
     def m001_first_schema(db: sqlite_utils.Database) -> None:
         for statement in (*TABLES, *FULL_TEXT):
             db.execute(statement)
+
+    @migrations()
+    def m002_stems_of_snowball(db: sqlite_utils.Database) -> None:
+        """Stems came from FTS5, which differs in some words (``biology``, ``possibly``); segments hold them too."""
+        analyzer = Analyzer()
+        pages = "SELECT label, text FROM records WHERE label > ? AND text IS NOT NULL ORDER BY label LIMIT 1000"
+        after = 0
+        while page := db.execute(pages, (after,)).fetchall():
+            terms = [(analyzer.encode(text), label) for label, text in page]
+            db.conn.executemany("UPDATE embeddings SET terms = ? WHERE label = ?", terms)
+            after = page[-1][0]
+        db.execute("DELETE FROM segments")
 
     return migrations
 

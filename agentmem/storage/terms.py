@@ -1,24 +1,27 @@
-"""Words and stems: what a text is cut into for the lexical index, exactly as FTS5's Porter tokenizer stems it."""
+"""Words and stems: what a text is cut into for the lexical index.
+
+Stems are those of Porter's algorithm ("An algorithm for suffix stripping", Program 14(3), 1980) as Snowball has it.
+"""
 
 from __future__ import annotations
 
 import re
-import sqlite3
 import threading
 import unicodedata
-import weakref
 import zlib
 from array import array
-from collections.abc import Sequence
 
 import numpy as np
+import Stemmer
 from numpy.typing import NDArray
+
+from agentmem.cache import Memo
 
 _WORDS = re.compile(r"[^\W_]+").findall
 _MARKS = re.compile("[\u0300-\u036f]+")
-_MAX_STEMMED = 64
-"""FTS5's Porter stemmer leaves longer tokens as they are; they are not kept in the cache either."""
-_CACHED_WORDS = 200_000
+_STEMMED = range(3, 65)
+"""Lengths of the words that have stems; shorter ones are too short to have a suffix, longer ones are no words."""
+_REMEMBERED = 200_000
 
 
 def fold(text: str) -> str:
@@ -29,77 +32,29 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", bare).casefold()
 
 
-class _Stemmer:
-    """FTS5's 'porter unicode61' tokenizer, asked through a table in memory.  Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        weakref.finalize(self, self._connection.close)
-        self._connection.execute("CREATE VIRTUAL TABLE words USING fts5(word, tokenize = 'porter unicode61')")
-        self._connection.execute("CREATE VIRTUAL TABLE stems USING fts5vocab(words, 'instance')")
-
-    def stems(self, words: Sequence[str]) -> list[str]:
-        """Return the stem of each word: several tokens joined by spaces, the word itself where there is none."""
-        parts: list[list[str]] = [[] for _ in words]
-        connection = self._connection
-        connection.execute("BEGIN")
-        try:
-            connection.executemany("INSERT INTO words(rowid, word) VALUES (?, ?)", enumerate(words))
-            for row, term in connection.execute("SELECT doc, term FROM stems ORDER BY doc, offset"):
-                parts[row].append(term)
-        finally:
-            connection.execute("ROLLBACK")
-        return [" ".join(tokens) or word for tokens, word in zip(parts, words, strict=True)]
-
-
 class Analyzer:
-    """Cuts texts into words and numbers their stems.  Thread-safe; stems are cached, up to 200,000 words.
+    """Cuts texts into words and numbers their stems.  Thread-safe; the stems of 200,000 words are remembered.
 
     A word is a run of letters and digits of the folded text (``fold``); its term id is the CRC-32 of its stem.
     """
 
     def __init__(self) -> None:
-        self._ids: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._stemmer: _Stemmer | None = None
+        self._stemmer = Stemmer.Stemmer("porter", 0)
+        self._ids = Memo(self._id, size=_REMEMBERED)
 
     def terms(self, text: str) -> tuple[list[str], NDArray[np.uint32]]:
         """Return the words of a text, in order and repeated as there, and the term id of each, uint32 (n,)."""
         words = _WORDS(fold(text))
-        return words, np.array(self._term_ids(words), np.uint32)
+        return words, np.array([self._ids[word] for word in words], np.uint32)
 
     def encode(self, text: str) -> bytes:
         """Return the term ids of a text as uint32 bytes in native order, as they are stored."""
-        return array("I", self._term_ids(_WORDS(fold(text)))).tobytes()
+        ids = self._ids
+        return array("I", [ids[word] for word in _WORDS(fold(text))]).tobytes()
 
-    def encode_many(self, texts: Sequence[str]) -> list[bytes]:
-        """Return ``encode`` of each text; words that were not known are stemmed together."""
-        split = [_WORDS(fold(text)) for text in texts]
-        known = self._ids
-        unknown = [word for words in split for word in words if word not in known]
-        if unknown:
-            self._look_up(unknown)
-        return [array("I", self._term_ids(words)).tobytes() for words in split]
-
-    def _term_ids(self, words: list[str]) -> list[int]:
-        known = self._ids
-        try:
-            return [known[word] for word in words]
-        except KeyError:
-            found = self._look_up(words)
-            return [found[word] for word in words]
-
-    def _look_up(self, words: list[str]) -> dict[str, int]:
-        """Return the term id of each word; those that were not known are stemmed together."""
+    def _id(self, word: str) -> int:
+        if len(word) not in _STEMMED:
+            return zlib.crc32(word.encode())
         with self._lock:
-            if len(self._ids) > _CACHED_WORDS:
-                self._ids = {}
-            cache = self._ids
-            distinct = dict.fromkeys(words)
-            new = [word for word in distinct if word not in cache and len(word) <= _MAX_STEMMED]
-            if new:
-                if self._stemmer is None:
-                    self._stemmer = _Stemmer()
-                stems = self._stemmer.stems(new)
-                cache.update((word, zlib.crc32(stem.encode())) for word, stem in zip(new, stems, strict=True))
-            return {word: cache[word] if word in cache else zlib.crc32(word.encode()) for word in distinct}
+            return zlib.crc32(self._stemmer.stemWord(word).encode())

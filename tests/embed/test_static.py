@@ -69,6 +69,20 @@ def test_meaning_decides_who_is_near(embedder: StaticEmbedder, word: str, near: 
     assert cosine(embedder, word, near) > cosine(embedder, word, far) + 0.1
 
 
+ODD_ASCII = st.text(st.characters(max_codepoint=0x7F), max_size=60)
+ODD_WORDS = ["The", "don't", "U.S.A.", "x_y", "[PAD]", "[UNK]", "[", "a\x01b", "\x7f", "\n", "\v", "z" * 101, "é"]
+WORDS = st.lists(st.sampled_from(ODD_WORDS))
+
+
+@given(ODD_ASCII | TEXT | WORDS.map(" ".join) | WORDS.map("".join))
+@settings(max_examples=400, deadline=None)
+def test_tokens_are_those_of_the_tokenizer_whatever_the_text(text: str) -> None:
+    model = static._model()
+    whole = model.tokenizer.encode(text, add_special_tokens=False).ids
+    expected = [token for token in whole if token not in model.ignored]
+    assert StaticEmbedder().token_ids([text])[0].tolist() == expected
+
+
 @given(st.lists(TEXT, min_size=1, max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_a_text_has_one_vector_alone_or_in_a_batch(texts: list[str]) -> None:

@@ -24,7 +24,7 @@ from agentmem.errors import (
     StoreError,
     StoreReadOnly,
 )
-from agentmem.storage.connection import translated
+from agentmem.storage.connection import PAGE_BYTES, translated
 from agentmem.storage.database import Database
 from agentmem.storage.schema import APPLICATION_ID, SCHEMA_VERSION
 
@@ -55,7 +55,7 @@ def test_a_new_store(tmp_path):
     raw = sqlite3.connect(path)
     assert raw.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     assert raw.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-    assert raw.execute("PRAGMA page_size").fetchone() == (8192,)
+    assert raw.execute("PRAGMA page_size").fetchone() == (PAGE_BYTES,)
     assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     names = [row[0] for row in raw.execute("SELECT name FROM _sqlite_migrations")]
     assert len(names) == SCHEMA_VERSION

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agentmem.errors import StoreError
+from agentmem.storage.connection import PAGE_BYTES
 from agentmem.storage.database import Database
 
 
@@ -159,5 +160,5 @@ def test_table_stats(db, make):
     with db.read() as reader:
         stats = reader.table_stats()
     assert (stats["records"], stats["changes"], stats["links"]) == (1, 1, 0)
-    assert stats["bytes"] >= 8192
-    assert stats["bytes"] % 8192 == 0
+    assert stats["bytes"] >= PAGE_BYTES
+    assert stats["bytes"] % PAGE_BYTES == 0
