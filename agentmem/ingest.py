@@ -115,8 +115,9 @@ class Ingest:
             vectors = self.embed(missing)
         made = iter(vectors)
         for each, token_ids in zip(with_text, tokens, strict=True):
-            vector = next(made) if each["vector"] is None else each["vector"]
-            each["vector"] = vector if vector.any() else None
+            if each["vector"] is None:
+                vector = next(made)
+                each["vector"] = vector if vector.any() else None
             each["tokens"] = token_ids.tobytes()
             each["terms"] = self.analyzer.encode(each["text"])
 

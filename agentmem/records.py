@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -50,8 +50,7 @@ class Record(NamedTuple):
     label: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(NamedTuple):
     """A record about to be written, validated at the boundary; the store fills what is missing.
 
     Attributes:
@@ -64,7 +63,7 @@ class NewRecord:
     id: str
     text: str | None
     vector: Float32 | None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = {}
     namespace: str = ""
     thread: str | None = None
     position: float | None = None

@@ -20,7 +20,7 @@ _CACHED_STATEMENTS = 256
 _CACHE_KIB = 16_384
 _MMAP_BYTES = (2 << 30) - (1 << 16)
 _WAL_LIMIT_BYTES = 64 << 20
-_CHECKPOINT_PAGES = 4_000
+CHECKPOINT_PAGES = 4_000
 """A log of 16 MB is moved into the file: less often than by default, since each time costs two syncs of the disk."""
 
 Trace = Callable[[str], object]
@@ -138,7 +138,7 @@ def open_writer(path: str, timeout: float, durability: str, trace: Trace | None)
             )
         connection.run(f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")
         connection.run(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-        connection.run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.run(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         _tune(connection)
     except BaseException:
         connection.close()

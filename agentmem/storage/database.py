@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import get_ident
 
 from agentmem.errors import InvalidInput, StoreBusy, StoreClosed, StoreError, StoreReadOnly
 from agentmem.storage import maintenance
-from agentmem.storage.connection import MEMORY, SYNCHRONOUS, Connection, Trace, open_reader, open_writer
+from agentmem.storage.checkpoints import Checkpointer
+from agentmem.storage.connection import MEMORY, SYNCHRONOUS, Connection, Trace, open_reader, open_writer, uri
 from agentmem.storage.kept import KeptRecords
 from agentmem.storage.migrations import inspect, migrate
 from agentmem.storage.reader import Reader
@@ -38,6 +39,9 @@ class Database:
         self._connection = writer
         self._own_reader = None if writer is None else Reader(writer)
         self._writer = None if writer is None else Writer(writer, self.transaction)
+        self._checkpointer = None
+        if writer is not None and path != MEMORY:
+            self._checkpointer = Checkpointer(lambda: Connection(uri(path, "rw"), path=path, timeout=timeout))
 
     @classmethod
     def open(
@@ -158,6 +162,8 @@ class Database:
             raise StoreBusy(f"{self.path} cannot be closed: another thread is in a transaction")
         try:
             self._closed = True
+            if self._checkpointer is not None:
+                self._checkpointer.close()
             while self._pool:
                 self._pool.pop()[0].close()
             if self._connection is not None:
@@ -184,7 +190,8 @@ class Database:
         try:
             if self._depth:
                 raise InvalidInput("this cannot be done inside a transaction; leave it first")
-            yield self._connection
+            with nullcontext() if self._checkpointer is None else self._checkpointer.pause:
+                yield self._connection
         finally:
             self._lock.release()
 
@@ -294,6 +301,8 @@ class _Transaction:
         try:
             if kind is None:
                 connection.run("COMMIT")
+                if database._checkpointer is not None:
+                    database._checkpointer.committed()
         finally:
             try:
                 if connection.in_transaction:

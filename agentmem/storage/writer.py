@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Literal
 
 from agentmem.errors import DuplicateId, InvalidInput
@@ -35,7 +34,7 @@ _STAGED_ROWS = 5_000
 _EMBED = "INSERT INTO embeddings(label, vector, tokens, terms) VALUES (?, ?, ?, ?)"
 _LOG = "INSERT INTO changes(seq, op, id, label, dead, at) VALUES (?, ?, ?, ?, ?, ?)"
 _LINK = "INSERT OR IGNORE INTO links(source, kind, target) VALUES (?, ?, ?)"
-_LAST_LABEL = "SELECT seq FROM sqlite_sequence WHERE name = 'records'"
+_COUNTERS = "SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'records'), (SELECT max(seq) FROM changes)"
 _POSITION = "SELECT max(position) FROM records WHERE namespace = ? AND thread = ?"
 
 _Old = tuple[int, float, float | None]
@@ -64,8 +63,8 @@ class Writer:
     def _counters(self) -> tuple[int, int]:
         """Return the last label and the last seq given out."""
         if self._seq < 0:
-            self._label = self.connection.first(_LAST_LABEL) or 0
-            self._seq = self.connection.first("SELECT max(seq) FROM changes") or 0
+            label, seq = self.connection.all(_COUNTERS)[0]
+            self._label, self._seq = label or 0, seq or 0
         return self._label, self._seq
 
     def insert(self, record: NewRecord) -> int:
@@ -118,7 +117,7 @@ class Writer:
             old = [self._old(record.id) for record in chosen]
             if keep_created_at:
                 chosen = [
-                    record if before is None else replace(record, created_at=before[1])
+                    record if before is None else record._replace(created_at=before[1])
                     for record, before in zip(chosen, old, strict=True)
                 ]
             return chosen, old
@@ -141,9 +140,9 @@ class Writer:
         with self._savepoint():
             before = self._old(record.id)
             if before is not None and keep_created_at:
-                record = replace(record, created_at=before[1])
+                record = record._replace(created_at=before[1])
             if before is not None and keep_expiry:
-                record = replace(record, expires_at=before[2])
+                record = record._replace(expires_at=before[2])
             label = self._write([record], [before])[0]
             self._write_links([record])
         return label
