@@ -38,6 +38,16 @@ def _registered() -> Migrations:
             after = page[-1][0]
         db.execute("DELETE FROM segments")
 
+    @migrations()
+    def m003_types_in_metadata_indexes(db: sqlite_utils.Database) -> None:
+        """Filters look at the type of a value too: with both in the index they read no record."""
+        indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND name GLOB 'metadata_*'"
+        for name, sql in db.execute(indexes).fetchall():
+            start = sql.index("json_extract(")
+            value = sql[start:-1]
+            db.execute(f"DROP INDEX {name}")
+            db.execute(f"{sql[:start]}{value}, {value.replace('json_extract', 'json_type', 1)})")
+
     return migrations
 
 

@@ -167,7 +167,8 @@ class Reader:
             InvalidFilter: see ``filters.compile_filter``.
         """
         where, values = _scope(filter, namespace, now)
-        labels = _column(self.connection.all(f"SELECT label FROM records WHERE {where}", values))
+        listed = self.connection.first(f"SELECT group_concat(label) FROM records WHERE {where}", values)
+        labels = np.fromstring(listed, np.int64, sep=",") if listed else np.empty(0, np.int64)
         labels.sort()
         return labels
 

@@ -283,7 +283,9 @@ class Writer:
         return manifest.drop(self.connection, name)
 
     def create_metadata_index(self, path: str) -> None:
-        """Index the values at a metadata path; filters on it use the index from then on.  Doing it twice does nothing.
+        """Index the values at a metadata path and their types, so that filters on it read no record.
+
+        Doing it twice does nothing.
 
         Raises:
             InvalidInput: one of the record's own fields, or a path that SQLite cannot index.
@@ -298,7 +300,7 @@ class Writer:
                 f"path {path!r} cannot be indexed: a key is empty or holds a quote, backslash or control character"
             )
         name = f"metadata_{hex_key(field.value)}"
-        self.connection.run(f"CREATE INDEX IF NOT EXISTS {name} ON records({field.value})")
+        self.connection.run(f"CREATE INDEX IF NOT EXISTS {name} ON records({field.value}, {field.type})")
 
     def add_feedback(self, feedback: Feedback) -> None:
         """Keep a judged search."""
