@@ -11,6 +11,7 @@ from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput
 from agentmem.hooks import SearchContext
 from agentmem.index.lexical import Lexical
+from agentmem.index.ragged import distinct
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
 from agentmem.records import Float32, Int64
@@ -84,9 +85,9 @@ def gather(ctx: SearchContext, reader: Reader, view: View, scope: Scope, core: S
         dense, lexical = evidence_of(ctx, view, bm25, first)
         both = scaled(dense, slice(None)) + scaled(lexical, slice(None))
         best = first[np.argsort(-both, kind="stable")[:EXPANDED]]
-        sources.append((ev.NEIGHBOURS, np.unique(view.neighbours(best, REACH, scope)[2])))
+        sources.append((ev.NEIGHBOURS, distinct(view.neighbours(best, REACH, scope)[2])))
         chains = _follow_links(reader, view, scope, first, dense) if reader.has_links() else []
-        sources.append((ev.LINKS, np.unique(np.array([row for row, _ in chains], np.int64))))
+        sources.append((ev.LINKS, distinct(np.array([row for row, _ in chains], np.int64))))
         sources.append((0, _missing(view, scope, _union(sources), ctx.query.k + ctx.query.offset)))
     else:
         chains = []
@@ -143,7 +144,7 @@ def _dense_only(view: View, rows: Int64, scores: Float32) -> Candidates:
 
 
 def _union(sources: list[tuple[int, Int64]]) -> Int64:
-    return np.unique(np.concatenate([np.empty(0, np.int64), *(rows for _, rows in sources)]))
+    return distinct(np.concatenate([np.empty(0, np.int64), *(rows for _, rows in sources)]))
 
 
 def _follow_links(reader: Reader, view: View, scope: Scope, first: Int64, dense: Float32) -> list[tuple[int, int]]:

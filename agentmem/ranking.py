@@ -10,6 +10,7 @@ from agentmem.candidates import Candidates, evidence_of
 from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput, UnknownMechanism
 from agentmem.hooks import SearchContext
+from agentmem.index.ragged import distinct
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
 from agentmem.records import Float32, Int64
@@ -101,8 +102,8 @@ class Ranker:
         count = len(found.rows)
         columns = view.columns(found.rows)
         owner, offset, around = view.neighbours(found.rows, RADIUS, scope)
-        every, place = np.unique(np.concatenate([found.rows, around]), return_inverse=True)
-        own, near = place[:count], place[count:]
+        every = distinct(np.concatenate([found.rows, around]))
+        own, near = np.searchsorted(every, found.rows), np.searchsorted(every, around)
         token_offsets, tokens = view.tokens(found.rows)
         late = self._late(view, found, every)
         dense, lexical = evidence_of(ctx, view, found.bm25, every)

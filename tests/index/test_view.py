@@ -14,6 +14,7 @@ from view_model import BACKENDS, SCOPES, Model, ModelRow, as_rows, backend, rand
 
 from agentmem.index import planner
 from agentmem.index.build import build_segment
+from agentmem.index.ragged import distinct
 from agentmem.index.segment import Segment
 from agentmem.index.view import View
 
@@ -410,3 +411,9 @@ def test_describe_tells_the_parts() -> None:
     assert view.has_vector(sample).all()
     assert sum(part["dead"] for part in described["parts"]) == 160 - view.n_live
     assert all(part["bytes"] > 0 for part in described["parts"])
+
+
+@given(st.lists(st.integers(-5, 5), max_size=30))
+def test_distinct_numbers_are_those_of_numpy(numbers):
+    numbers = np.array(numbers, np.int64)
+    np.testing.assert_array_equal(distinct(numbers), np.unique(numbers))
