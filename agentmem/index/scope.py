@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem.index import kernels
+from agentmem.index.ragged import distinct
 from agentmem.index.segment import Segment
 from agentmem.index.tail import Tail
 from agentmem.records import Int64
@@ -218,7 +219,7 @@ def _allowed(scope: PartScope, labels: Int64) -> PartScope:
         return scope
     part = scope.part
     if len(labels) * SPARSE_SHARE < part.n:
-        rows = np.unique(part.rows_of(labels))
+        rows = distinct(part.rows_of(labels))
         return _listed(scope, rows[scope.holds(rows)])
     return _masked(scope, _label_mask(part, labels))
 

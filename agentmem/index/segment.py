@@ -33,6 +33,8 @@ COLUMNS = {
     "lengths": "<u4",
 }
 """Blocks of shape (n,); each is an attribute of the same name."""
+LABEL_ROOM = 4
+"""Rows are looked up by label in a table, made when first asked for, unless it were this many times the rows."""
 
 
 class Segment:
@@ -151,9 +153,29 @@ class Segment:
         """Return the row of each label, -1 where this segment does not have it."""
         if self.n == 0:
             return np.full(len(labels), -1, np.int64)
+        table = self._row_of_label
+        if table is not None:
+            places = labels - self._first_label
+            there = (places >= 0) & (places < len(table))
+            return np.where(there, table[np.where(there, places, 0)], -1).astype(np.int64)
         places = np.searchsorted(self.labels, labels, sorter=self.label_order)
         rows = self.label_order[np.minimum(places, self.n - 1)].astype(np.int64)
         return np.where(self.labels[rows] == labels, rows, -1)
+
+    @cached_property
+    def _first_label(self) -> int:
+        return int(self.labels[self.label_order[0]])
+
+    @cached_property
+    def _row_of_label(self) -> NDArray[np.int32] | None:
+        """The row of each label from the first one on, -1 for none; None where the labels lie too far apart."""
+        room = int(self.labels[self.label_order[-1]]) - self._first_label + 1
+        if not 0 < room <= LABEL_ROOM * self.n:
+            return None
+        table = np.full(room, -1, np.int32)
+        inside = (self.labels >= self._first_label) & (self.labels < self._first_label + room)
+        table[self.labels[inside] - self._first_label] = np.flatnonzero(inside)
+        return table
 
     def _take(self, block: str, dtype: str, *shape: int | None) -> NDArray[Any]:
         found = self._container.blocks.get(block)
