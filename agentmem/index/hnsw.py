@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from agentmem.index.container import Progress
 from agentmem.index.hnsw_file import read_graph, write_graph
+from agentmem.index.locality import insertion_order
 from agentmem.index.part import Graph
 from agentmem.index.prune import without_rows
 from agentmem.index.segment import Segment
@@ -168,6 +169,7 @@ def _run_hnswlib(
     else:
         fresh = groups.nodes
         index.init_index(len(fresh), settings.M, settings.ef_construction, settings.seed)
+    fresh = insertion_order(vectors, fresh, settings.seed)
     for start in range(0, len(fresh), _BATCH):
         some = fresh[start : start + _BATCH]
         index.add_items(vectors[some] * scale, labels[some], settings.threads)

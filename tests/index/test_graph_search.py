@@ -16,6 +16,7 @@ from segment_data import clustered, exact_order, make_rows, make_segment, segmen
 
 from agentmem.backend import kernels as compiled
 from agentmem.index import kernels, reference
+from agentmem.index.locality import insertion_order
 from agentmem.index.part import Graph
 from agentmem.index.segment import Segment
 from agentmem.records import METRICS, Metric
@@ -40,7 +41,8 @@ def test_the_answers_are_those_of_hnswlib(metric: Metric, dim: int) -> None:
     segment = make_segment(make_rows(vectors), metric=metric, graph=True, M=5, ef_construction=50, seed=1)
     index = hnswlib.Index(metric, dim)
     index.init_index(len(vectors), 5, 50, 1)
-    index.add_items(vectors, np.arange(1, len(vectors) + 1), 1)
+    order = insertion_order(segment.vectors, np.arange(len(vectors)), 1)
+    index.add_items(vectors[order], order + 1, 1)
     assert graph_of(segment).max_level >= 3
     same = 0
     for query in queries:

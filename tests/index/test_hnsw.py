@@ -17,6 +17,7 @@ from agentmem.errors import SegmentDamaged
 from agentmem.index import hnsw, kernels
 from agentmem.index.hnsw import graph_nodes, group_equal, reachable
 from agentmem.index.hnsw_file import write_graph
+from agentmem.index.locality import insertion_order
 from agentmem.index.part import Graph
 from agentmem.index.prune import without_rows
 from agentmem.index.segment import Segment
@@ -56,7 +57,8 @@ def test_the_graph_is_the_one_that_hnswlib_built(tmp_path: Path) -> None:
     segment = make_segment(make_rows(vectors), metric="l2", graph=True, M=5, ef_construction=40, seed=3)
     index = hnswlib.Index("l2", 8)
     index.init_index(600, 5, 40, 3)
-    index.add_items(vectors, np.arange(1, 601), 1)
+    order = insertion_order(vectors, np.arange(600), 3)
+    index.add_items(vectors[order], order + 1, 1)
     index.save_index(str(tmp_path / "h"))
     expected = hnswlib_lists(tmp_path / "h", 8)
     assert {int(segment.labels[row]): lists_of(segment, row) for row in range(600)} == expected
