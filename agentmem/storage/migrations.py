@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from agentmem import faults
 from agentmem.errors import NotAStore, SchemaTooNew
 from agentmem.storage.connection import MEMORY, Connection, Trace, open_reader
 from agentmem.storage.schema import APPLICATION_ID, FULL_TEXT, SCHEMA_VERSION, TABLES
@@ -85,10 +86,14 @@ def migrate(connection: Connection) -> None:
     try:
         if _recognise(connection) != SCHEMA_VERSION:
             database = sqlite_utils.Database(connection.raw, recursive_triggers=False, execute_plugins=False)
+            faults.point("migrate:begun")
             _registered().apply(database)
+            faults.point("migrate:applied")
             connection.run(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            faults.point("migrate:stamped")
         connection.run("COMMIT")
+        faults.point("migrate:committed")
     except BaseException:
         if connection.in_transaction:
             connection.run("ROLLBACK")
