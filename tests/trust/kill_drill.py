@@ -1,9 +1,10 @@
 """Writers that are killed, round after round, and what they left behind: ``python kill_drill.py --help``.
 
 In each round a child process opens the store of the folder and writes: every verb, merges, vacuums.  In the even rounds
-it dies at a moment of chance, in the odd ones at the next of ``agentmem.faults.POINTS``; a migration is tried on a
-copy of the store.  Then the store is opened and compared with what the child had logged before it died.  The child is
-forked, not started anew, which spares a round the time in which Python starts.
+it dies at a moment of chance, in the odd ones at the next of ``agentmem.faults.POINTS``; what is migrated is a copy of
+the store or, in every other turn through the points, a store that is being made.  Then the store is opened and compared
+with what the child had logged before it died.  The child is forked, not started anew, which spares a round the time in
+which Python starts.
 
 A killed process loses nothing that it has handed to the system: this shows atomicity and recovery, not syncing.
 """
@@ -64,8 +65,7 @@ class Drill:
     def __init__(self, folder: Path, seed: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "memory.db"
-        self.copy = folder / "copy.db"
-        self._log = folder / "round.jsonl"
+        self.migrated = folder / "migrated.db"
         self._saved = folder / "state.json"
         self.state = State(seed)
         if self._saved.exists():
@@ -84,9 +84,19 @@ class Drill:
             self._settle(self._kill(number, point))
 
     @property
+    def _log(self) -> Path:
+        """Return the file in which the child of this round says what it does."""
+        return self.path.with_name(f"round-{self.state.rounds}.jsonl")
+
+    @property
     def sound(self) -> bool:
         """Say whether nothing was lost, resurrected or torn."""
         return not (self.state.lost or self.state.resurrected or self.state.torn)
+
+    @property
+    def _makes_new(self) -> bool:
+        """Say whether a migration in this round is that of a store that is being made."""
+        return self.state.rounds // 2 // len(faults.POINTS) % 2 == 1
 
     def summary(self) -> dict[str, object]:
         """Return the figures."""
@@ -154,14 +164,15 @@ class Drill:
     def _head_for(self, point: str, merge: str, carry_out) -> None:
         kind = point.split(":")[0]
         if kind == "migrate":
-            for name in self.path.parent.glob("copy.db*"):
+            for name in self.path.parent.glob("migrated.db*"):
                 name.unlink()
-            with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(self.copy)) as target:
-                source.backup(target)
+            if not self._makes_new:
+                with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(self.migrated)) as target:
+                    source.backup(target)
         os.environ[faults.VARIABLE] = f"{point}:kill"
         if kind == "migrate":
             with next_schema():
-                open_store(self.copy)
+                open_store(self.migrated)
         carry_out(Step("vacuum" if kind == "vacuum" else merge))
 
     def _settle(self, cause: str) -> None:
@@ -187,7 +198,8 @@ class Drill:
             report = store.check()
             assert report.ok, report.problems
         if cause.startswith("migrate:"):
-            _check_copy(self.copy, found)
+            _check_migrated(self.migrated, {} if self._makes_new else found)
+        log = self._log
         state.lost += verdict.lost
         state.resurrected += verdict.resurrected
         state.torn += verdict.torn
@@ -198,10 +210,11 @@ class Drill:
         fresh = self._saved.with_suffix(".fresh")
         fresh.write_text(json.dumps(vars(state)))
         fresh.replace(self._saved)
-        self._log.unlink(missing_ok=True)
+        if self.sound:
+            log.unlink(missing_ok=True)
 
 
-def _check_copy(path: Path, model: Model) -> None:
+def _check_migrated(path: Path, model: Model) -> None:
     """A store whose migration was killed is as it was, or migrated; what is as it was can be used, then migrated."""
     with closing(sqlite3.connect(path)) as raw:
         migrated = raw.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)

@@ -31,6 +31,8 @@ import agentmem
 HERE = Path(__file__).parent
 CUTS = 50
 """Cuts of one recording."""
+MAKING = 60
+"""One cut in ten falls within so many events from the first, while the store is being made."""
 STEPS = (40, 40, 30)
 """Operations of the three processes that write one recording; the second leaves its write-ahead log to the third."""
 ENDS = ("close", "die", "close")
@@ -136,7 +138,7 @@ def spread(values: list[int]) -> dict[str, float]:
 def cut(events: list[Event], cuts: int, seed: str, folder: Path, outcome: Outcome) -> None:
     """Let the power go at so many moments of a recording, and note in ``outcome`` what comes back."""
     chance = random.Random(seed)
-    moments = Counter(chance.choices(range(len(events) + 1), k=cuts))
+    moments = Counter(chance.randint(0, MAKING if chance.random() < 0.1 else len(events)) for _ in range(cuts))
     disk, told = Disk(), Told()
     for moment in range(len(events) + 1):
         for _ in range(moments[moment]):
