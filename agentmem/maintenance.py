@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from agentmem import faults
 from agentmem.errors import SegmentDamaged
 from agentmem.identity import Identity, read_identity
 from agentmem.index.build import build_segment
@@ -115,6 +116,7 @@ def merge(
         if not mine:
             log.info("another process merges this store")
             return MergeReport("none", busy=True)
+        faults.point("merge:begun")
         _remove_strays(database, folder)
         return _merge_locked(database, identity, folder, full, threads, progress)
 
@@ -132,6 +134,7 @@ def _merge_locked(
         whole = full or old is None or len(rows) * DELTA_SHARE > old.n or dead * DEAD_SHARE > old.n
         if whole and old is not None:
             rows = reader.index_rows(after_label=0)
+    faults.point("merge:rows-read")
     if len(rows) == 0:
         if whole:
             _publish(database, folder, manifest, None)
@@ -172,12 +175,16 @@ def _remove_strays(database: Database, folder: Path) -> None:
 def _publish(database: Database, folder: Path, superseded: list[SegmentRow], made: SegmentRow | None) -> None:
     """Put a segment in the place of others, in one commit; their files go after it."""
     with database.transaction() as writer:
+        faults.point("publish:begun")
         for row in superseded:
             writer.drop_segment(row.name)
         if made is not None:
             writer.put_segment(made)
+        faults.point("publish:manifest-written")
+    faults.point("publish:committed")
     for row in superseded:
         (folder / row.name).unlink(missing_ok=True)
+    faults.point("publish:old-unlinked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +209,11 @@ class _Builder:
             log.warning("the old segment cannot be extended, the new one is built from the records alone: %s", error)
             self._build(path, kind, graph, None)
         segment = Segment.open(path, store_uuid=self.identity.uuid)
+        faults.point("merge:reopened")
         segment.verify()
+        faults.point("merge:verified")
         recall = self._recall(segment) if graph else 1.0
+        faults.point("merge:probed")
         if recall < MIN_RECALL:
             log.error("the new graph finds only %.3f of an exact scan; a flat segment is published instead", recall)
             path.unlink()

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from agentmem import faults
 from agentmem.errors import SegmentDamaged
 
 MAGIC = b"agmemseg"
@@ -158,15 +159,19 @@ def write_container(
                 if progress is not None:
                     progress(done / total)
             _sync(file, total)
+        faults.point("merge:file-synced")
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    faults.point("merge:file-renamed")
     sync_folder(path.parent)
+    faults.point("merge:folder-synced")
 
 
 def _sync(file: BinaryIO, expected: int) -> None:
     file.flush()
+    faults.point("merge:file-written")
     os.fsync(file.fileno())
     size = os.fstat(file.fileno()).st_size
     if size != expected:

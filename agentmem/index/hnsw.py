@@ -14,6 +14,7 @@ import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
+from agentmem import faults
 from agentmem.index.container import Progress
 from agentmem.index.hnsw_file import read_graph, write_graph
 from agentmem.index.locality import insertion_order
@@ -177,6 +178,7 @@ def _run_hnswlib(
             progress((start + len(some)) / (len(fresh) + _BATCH))
     expected = index.index_file_size()
     index.save_index(str(path))
+    faults.point("merge:graph-saved")
     if path.stat().st_size != expected:
         raise OSError(f"{path}: hnswlib saved {path.stat().st_size} of {expected} bytes; is the disk full?")
 

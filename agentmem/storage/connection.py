@@ -168,6 +168,15 @@ def open_reader(path: str, timeout: float, trace: Trace | None) -> Connection:
     return connection
 
 
+def roll_back(path: str, timeout: float, trace: Trace | None) -> None:
+    """Let SQLite undo the change that a journal beside the file guards; a connection that cannot write is refused."""
+    connection = Connection(uri(path, "rw"), path=path, timeout=timeout, trace=trace)
+    try:
+        connection.all("PRAGMA schema_version")
+    finally:
+        connection.close()
+
+
 def _tune(connection: Connection) -> None:
     connection.run(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.run(f"PRAGMA mmap_size = {_MMAP_BYTES}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentmem import faults
 from agentmem.errors import StoreBusy, StoreDamaged
 from agentmem.storage.connection import Connection
 
@@ -51,14 +52,18 @@ def vacuum(connection: Connection) -> None:
     Raises:
         StoreBusy: an open read transaction stands in the way of the last step; what was done stays.
     """
+    faults.point("vacuum:begun")
     if full_text(connection):
         connection.run("INSERT INTO records_fts(records_fts) VALUES ('rebuild')")
     connection.run("INSERT INTO records_fts(records_fts) VALUES ('optimize')")
+    faults.point("vacuum:text-optimized")
     connection.run("VACUUM")
+    faults.point("vacuum:rewritten")
     if not checkpoint(connection):
         raise StoreBusy(
             f"{connection.path}: a reader keeps the write-ahead log from being emptied; retry when it is done"
         )
+    faults.point("vacuum:log-emptied")
 
 
 def checkpoint(connection: Connection) -> bool:

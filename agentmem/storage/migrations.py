@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from agentmem.errors import NotAStore, SchemaTooNew
-from agentmem.storage.connection import MEMORY, Connection, Trace, open_reader
+from agentmem import faults
+from agentmem.errors import NotAStore, SchemaTooNew, StoreReadOnly
+from agentmem.storage.connection import MEMORY, Connection, Trace, open_reader, roll_back
 from agentmem.storage.schema import APPLICATION_ID, FULL_TEXT, SCHEMA_VERSION, TABLES
 from agentmem.storage.terms import Analyzer
 
@@ -52,7 +53,9 @@ def _registered() -> Migrations:
 
 
 def inspect(path: str, timeout: float, trace: Trace | None, *, read_only: bool) -> None:
-    """Refuse a path that is not, and (unless ``read_only``) may not become, a store; nothing is written.
+    """Refuse a path that is not, and (unless ``read_only``) may not become, a store.
+
+    Nothing is written, but that SQLite rolls a journal back which a death left beside the file.
 
     Raises:
         NotAStore: a directory, a file that may not be read or written, no database, or another program's.
@@ -68,7 +71,7 @@ def inspect(path: str, timeout: float, trace: Trace | None, *, read_only: bool) 
         raise NotAStore(f"{path} is a directory; give the path of a file in it, e.g. {os.path.join(path, 'memory.db')}")
     if not read_only and not os.access(path, os.W_OK):
         raise NotAStore(f"{path} may not be written; change its permissions, or open it with read_only=True")
-    connection = open_reader(path, timeout, trace)
+    connection = _open_to_recognise(path, timeout, trace, read_only=read_only)
     try:
         version = _recognise(connection)
         if read_only and version != SCHEMA_VERSION:
@@ -77,6 +80,21 @@ def inspect(path: str, timeout: float, trace: Trace | None, *, read_only: bool) 
             )
     finally:
         connection.close()
+
+
+def _open_to_recognise(path: str, timeout: float, trace: Trace | None, *, read_only: bool) -> Connection:
+    """Open a reader; where a death cut the making of a store short, SQLite's journal is rolled back before."""
+    try:
+        return open_reader(path, timeout, trace)
+    except StoreReadOnly as error:
+        if not os.path.exists(f"{path}-journal"):
+            raise
+        if read_only:
+            raise NotAStore(
+                f"{path} was left half made, with a journal to roll back; open it once without read_only=True"
+            ) from error
+    roll_back(path, timeout, trace)
+    return open_reader(path, timeout, trace)
 
 
 def _recognise(connection: Connection) -> int:
@@ -108,10 +126,14 @@ def migrate(connection: Connection) -> None:
     try:
         if _recognise(connection) != SCHEMA_VERSION:
             database = sqlite_utils.Database(connection.raw, recursive_triggers=False, execute_plugins=False)
+            faults.point("migrate:begun")
             _registered().apply(database)
+            faults.point("migrate:applied")
             connection.run(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            faults.point("migrate:stamped")
         connection.run("COMMIT")
+        faults.point("migrate:committed")
     except BaseException:
         if connection.in_transaction:
             connection.run("ROLLBACK")

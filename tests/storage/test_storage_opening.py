@@ -128,6 +128,26 @@ def test_a_newer_schema_is_left_alone(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_store_whose_making_lost_its_power_is_made_at_the_next_open(tmp_path):
+    raw = sqlite3.connect(tmp_path / "before.db", isolation_level=None)
+    raw.execute("PRAGMA cache_size = 1")
+    raw.execute("BEGIN")
+    raw.execute("CREATE TABLE half AS SELECT zeroblob(100000) AS made")
+    path, journal = tmp_path / "memory.db", tmp_path / "memory.db-journal"
+    shutil.copy(tmp_path / "before.db", path)
+    shutil.copy(tmp_path / "before.db-journal", journal)
+    raw.close()
+    assert path.stat().st_size > 0
+    with pytest.raises(NotAStore, match="without read_only=True"):
+        Database.open(path, read_only=True)
+    assert journal.exists()
+    stamped(Database.open(path)).close()
+    assert not journal.exists()
+    database = Database.open(path, read_only=True)
+    assert database.integrity() == []
+    database.close()
+
+
 def test_read_only_needs_a_finished_store(tmp_path):
     (tmp_path / "empty.db").touch()
     with pytest.raises(NotAStore, match="read_only"):
