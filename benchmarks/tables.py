@@ -64,7 +64,7 @@ def quality() -> str:
 def speed() -> str:
     """Every speed as a ratio or a time, with the command that measures it."""
     vector, filtered, rerank = load("vector_search"), load("filtered"), load("rerank")
-    pipeline, ingest, startup = load("pipeline"), load("ingest"), load("startup")
+    pipeline, ingest, startup, words = load("pipeline"), load("ingest"), load("startup"), load("lexical")
     rows = []
     for pair in vector["equal_recall"]:
         if pair["hnswlib_ef"] in (80, 120, 200):
@@ -76,6 +76,14 @@ def speed() -> str:
                     "`vector_search.py`",
                 ]
             )
+    at_80 = next(row for row in vector["by_ef"] if row["ef"] == 80)
+    rows.append(
+        [
+            "what surrounds the walk of the graph in such a search: validation, transaction, hooks, 10 records",
+            f"{at_80['glue_us']:.0f} µs (the walk of ef 80: {at_80['median_us']['agentmem index only']:.0f} µs)",
+            "`vector_search.py`",
+        ]
+    )
     for share in filtered["by_share"]:
         faster, recall = share["times_faster"], share["recall"]
         rows.append(
@@ -85,6 +93,14 @@ def speed() -> str:
                 f"{faster['whole call']:.1f}× faster than hnswlib's Python filter (index alone "
                 f"{faster['index only']:.1f}×, first call {faster['first call']:.1f}×)",
                 "`filtered.py`",
+            ]
+        )
+    for share in words["by_rows"]:
+        rows.append(
+            [
+                f"30 lexical candidates of {share['rows']:,} turns ({share['shared_of_30']:.1%} are FTS5's)",
+                f"{share['times_faster']:.0f}× faster than FTS5's bm25()",
+                "`lexical.py`",
             ]
         )
     for case, measured in rerank["cases"].items():
