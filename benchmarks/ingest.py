@@ -3,16 +3,19 @@
     python benchmarks/ingest.py [--rows 20000] [--threads 1]
 
 Bulk: raw ``hnswlib.add_items`` beside ``add_many`` and ``optimize`` over the same vectors, with and without texts.
-Single: one ``add`` a commit, normal and full durability, beside the disk's own rate of syncs.
+Single: one ``add`` a commit, normal and full durability, beside the same rows written by bare SQL statements, and the
+disk's own rate of syncs.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sqlite3
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,27 +76,66 @@ def bulk(folder: Path, rows: int, threads: int) -> dict[str, Any]:
     return result
 
 
+def warm_store(path: Path, durability: str) -> agentmem.MemoryStore:
+    """Open a new store that has seen common words already."""
+    store = agentmem.MemoryStore(path, embedder=None, dimension=DIMENSION, durability=durability, merge="manual")
+    store.add_many(talk(WARM_UP, seed=9), embeddings=realistic_vectors(WARM_UP, DIMENSION, seed=10))
+    return store
+
+
+def bare_statements(
+    store: agentmem.MemoryStore, texts: list[str], vectors: NDArray[np.float32]
+) -> Callable[[int], None]:
+    """Return a call that does no more than SQLite has to: the rows of one record, ready made, in one commit."""
+    connection = sqlite3.connect(store.path, isolation_level=None)
+    connection.execute(f"PRAGMA synchronous = {store.database._connection.first('PRAGMA synchronous')}")
+    ready = [(text, vector.tobytes(), store.analyzer.encode(text)) for text, vector in zip(texts, vectors, strict=True)]
+    columns = "id, namespace, scope, created_at, updated_at, importance, seq, metadata, text"
+
+    def add(number: int) -> None:
+        text, vector, terms = ready[number]
+        name = f"{number:032x}"
+        connection.execute("BEGIN IMMEDIATE")
+        label = connection.execute(
+            f"INSERT INTO records({columns}) VALUES (?, '', 'ns', 0.0, 0.0, 0.5, 0, '{{}}', ?)", (name, text)
+        ).lastrowid
+        connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?)", (label, vector, terms[:40], terms))
+        connection.execute("INSERT INTO changes VALUES (NULL, 'put', ?, ?, NULL, 0.0)", (name, label))
+        connection.execute("COMMIT")
+
+    return add
+
+
 def singles(folder: Path, durability: str, count: int) -> dict[str, Any]:
-    """Time single adds, each of which returns after its commit."""
+    """Time single adds, each of which returns after its commit, beside SQLite's bare statements on a store of its own.
+
+    The two take turns of a tenth of the records each.
+    """
     vectors = realistic_vectors(count, DIMENSION, seed=7)
     texts = talk(count, seed=8)
-    warm_up = talk(WARM_UP, seed=9)
-    times = []
-    with agentmem.MemoryStore(
-        folder / f"single-{durability}.db", embedder=None, dimension=DIMENSION, durability=durability, merge="manual"
-    ) as store:
-        store.add_many(warm_up, embeddings=realistic_vectors(WARM_UP, DIMENSION, seed=10))
-        for text, vector in zip(texts, vectors, strict=True):
-            started = time.perf_counter()
-            store.add(text, embedding=vector)
-            times.append(time.perf_counter() - started)
-    times.sort()
-    result = {
-        "per_second": count / sum(times),
-        "p50_us": statistics.median(times) * 1e6,
-        "p99_us": times[int(0.99 * count)] * 1e6,
-        "count": count,
-    }
+    times: dict[str, list[float]] = {"agentmem": [], "bare": []}
+    with (
+        warm_store(folder / f"single-{durability}.db", durability) as store,
+        warm_store(folder / f"bare-{durability}.db", durability) as other,
+    ):
+        ways = {
+            "agentmem": lambda number: store.add(texts[number], embedding=vectors[number]),
+            "bare": bare_statements(other, texts, vectors),
+        }
+        for turn in np.array_split(np.arange(count), 10):
+            for name, add in ways.items():
+                for number in turn.tolist():
+                    started = time.perf_counter()
+                    add(number)
+                    times[name].append(time.perf_counter() - started)
+    result: dict[str, Any] = {"count": count}
+    for name, taken in times.items():
+        taken.sort()
+        result[name] = {
+            "per_second": count / sum(taken),
+            "p50_us": statistics.median(taken) * 1e6,
+            "p99_us": taken[int(0.99 * count)] * 1e6,
+        }
     print(durability, result, flush=True)
     return result
 
