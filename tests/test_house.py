@@ -42,6 +42,7 @@ FLOORS = {
     "rerank": 2,
     "terms": 2,
     "candidates": 3,
+    "care": 3,
     "core": 3,
     "ranking": 3,
     "reading": 3,
