@@ -1,4 +1,4 @@
-"""``MemoryStore``: the verbs of writing, reading and care, composed with search."""
+"""``MemoryStore``: the verbs of writing, reading, feedback and care, composed with search."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from agentmem import validation as check
 from agentmem.care import CareVerbs
 from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput
+from agentmem.feedback import FeedbackVerbs
 from agentmem.ranking import check_mechanism
 from agentmem.reading import ReadingVerbs
 from agentmem.records import Float32, Hit, Query
@@ -21,7 +22,7 @@ from agentmem.search import Searcher
 from agentmem.writing import WritingVerbs
 
 
-class MemoryStore(ReadingVerbs, WritingVerbs, CareVerbs, StoreCore):
+class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, StoreCore):
     """An embedded vector memory store in one SQLite file.
 
     Args:

@@ -44,6 +44,7 @@ FLOORS = {
     "candidates": 3,
     "care": 3,
     "core": 3,
+    "feedback": 3,
     "ranking": 3,
     "reading": 3,
     "search": 3,

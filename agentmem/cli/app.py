@@ -21,6 +21,7 @@ COMMANDS = {
     "delete": "records",
     "demo": "demo",
     "export": "transfer",
+    "feedback": "records",
     "get": "records",
     "import": "transfer",
     "info": "care",

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from agentmem.errors import StoreDamaged, StoreError
-from agentmem.records import Change, Float32, Int64, Record
+from agentmem.records import Change, Feedback, Float32, Int64, Record
 from agentmem.rows import Rows, rows_from_tuples
-from agentmem.storage import manifest
+from agentmem.storage import feedback, manifest
 from agentmem.storage.connection import Connection
 from agentmem.storage.filters import Sql, all_of, compile_filter, namespace_condition
-from agentmem.storage.jsontext import load, load_all
+from agentmem.storage.jsontext import load_all
 from agentmem.storage.manifest import SegmentRow
 
 Filter = Mapping[str, Any]
@@ -43,25 +42,6 @@ _LINKS_OF = (
 _COUNTED_TABLES = ("records", "embeddings", "links", "changes", "segments", "feedback")
 _EXACT_LISTS = 32
 _MAX_PLACEHOLDERS = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """One judged search.
-
-    Attributes:
-        at: epoch seconds.
-        query: its text, or None.
-        vector: float32 (dim,), or None.
-        shown, accepted, rejected: record ids, in the order shown.
-    """
-
-    at: float
-    query: str | None
-    vector: Float32 | None
-    shown: tuple[str, ...] = ()
-    accepted: tuple[str, ...] = ()
-    rejected: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=_MAX_PLACEHOLDERS + 1)
@@ -226,12 +206,7 @@ class Reader:
 
     def feedback(self, limit: int | None = None) -> list[Feedback]:
         """Return the newest judged searches, oldest first."""
-        sql = "SELECT at, query, vector, shown, accepted, rejected FROM feedback ORDER BY id DESC LIMIT ?"
-        rows = self.connection.all(sql, (-1 if limit is None else limit,))
-        return [
-            Feedback(at, query, None if vector is None else np.frombuffer(vector, np.float32), *map(_ids, judged))
-            for at, query, vector, *judged in reversed(rows)
-        ]
+        return feedback.listed(self.connection, limit)
 
     def explain(self, filter: Filter | None, namespace: str | None) -> list[str]:
         """Return SQLite's plan of ``labels_where`` with these arguments, one line a step."""
@@ -257,10 +232,6 @@ def _scope(filter: Filter | None, namespace: str | None, now: float | None) -> S
 
 def _column(rows: Sequence[Any]) -> Int64:
     return np.fromiter((row[0] for row in rows), np.int64, len(rows))
-
-
-def _ids(text: str) -> tuple[str, ...]:
-    return tuple(load(text))
 
 
 def _records(rows: Sequence[Any]) -> list[Record]:
