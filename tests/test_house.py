@@ -24,6 +24,7 @@ FLOORS = {
     "backend": 0,
     "cache": 0,
     "errors": 0,
+    "files": 0,
     "keys": 0,
     "metrics": 0,
     "progress": 0,

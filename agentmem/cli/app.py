@@ -1,7 +1,7 @@
 """The command group: loads a command's module when it is asked for, and turns exceptions into one line and a code.
 
 Exit codes: 0 done; 1 an error in the store or in the data; 2 a command line that cannot be used; 3 no record with that
-id; 4 the store is busy, try again; 5 the check found problems; 130 interrupted.
+id; 4 the store is busy, try again; 5 a check found problems; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from agentmem.errors import AgentMemError, InvalidInput, NotFound, StoreBusy
 
 COMMANDS = {
     "add": "records",
+    "backup": "care",
     "check": "care",
     "delete": "records",
     "demo": "demo",
@@ -28,6 +29,7 @@ COMMANDS = {
     "optimize": "care",
     "search": "search",
     "stats": "care",
+    "verify": "care",
 }
 DONE, FAILED, USAGE, MISSING, BUSY, PROBLEMS, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -112,6 +114,6 @@ def main() -> None:
     """Keep memories in one file and find them again: an embedded vector store with attention rerank.
 
     Exit codes: 0 done; 1 an error in the store or the data; 2 wrong usage; 3 no record with that id; 4 the store is
-    busy, try again; 5 the check found problems; 130 interrupted. An error is one line on standard error; --debug shows
+    busy, try again; 5 a check found problems; 130 interrupted. An error is one line on standard error; --debug shows
     the traceback.
     """

@@ -25,6 +25,14 @@ _CHECKPOINT_PAGES = 4_000
 Trace = Callable[[str], object]
 
 
+def damaged(path: str, what: str) -> StoreDamaged:
+    """Return the error for a database that holds what it cannot hold; the message names the remedies."""
+    return StoreDamaged(
+        f"{path} is damaged ({what}); restore a backup, or save what can be read: "
+        f"agentmem recover {path} --output memories.jsonl"
+    )
+
+
 def translated(error: sqlite3.Error, path: str) -> StoreError:
     """Return agentmem's exception for one of SQLite's; the message names the path and the remedy."""
     text = str(error)
@@ -32,7 +40,7 @@ def translated(error: sqlite3.Error, path: str) -> StoreError:
     if "locked" in lower or "busy" in lower:
         return StoreBusy(f"{path} is locked by another connection ({text}); retry, or open it with a longer timeout")
     if "malformed" in lower or "disk image" in lower:
-        return StoreDamaged(f"{path} is damaged ({text}); restore a backup, or salvage it with sqlite3's .recover")
+        return damaged(path, text)
     if "not a database" in lower:
         return NotAStore(f"{path} is not an agentmem store: it is not an SQLite database; choose another path")
     if "readonly" in lower or "read-only" in lower:
@@ -163,6 +171,17 @@ def open_reader(path: str, timeout: float, trace: Trace | None) -> Connection:
         connection.close()
         raise
     _tune(connection)
+    connection.run("PRAGMA query_only = ON")
+    return connection
+
+
+def open_at_rest(path: str) -> Connection:
+    """Open a file that nobody writes, to read only, and leave nothing beside it.
+
+    It is opened as immutable, which takes no locks and makes no files, unless a log lies beside it that belongs to it.
+    """
+    logged = any(os.path.exists(f"{path}-{log}") for log in ("wal", "journal"))
+    connection = Connection(uri(path, "ro" if logged else "ro&immutable=1"), path=path, timeout=0.0)
     connection.run("PRAGMA query_only = ON")
     return connection
 

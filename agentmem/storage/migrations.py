@@ -47,7 +47,7 @@ def inspect(path: str, timeout: float, trace: Trace | None, *, read_only: bool) 
         raise NotAStore(f"{path} may not be written; change its permissions, or open it with read_only=True")
     connection = open_reader(path, timeout, trace)
     try:
-        version = _recognise(connection)
+        version = recognise(connection)
         if read_only and version != SCHEMA_VERSION:
             raise NotAStore(
                 f"{path} has schema version {version}, which must be migrated; open it once without read_only=True"
@@ -56,7 +56,7 @@ def inspect(path: str, timeout: float, trace: Trace | None, *, read_only: bool) 
         connection.close()
 
 
-def _recognise(connection: Connection) -> int:
+def recognise(connection: Connection) -> int:
     """Return the schema version of a store, 0 for an empty database; raise for anything else."""
     path = connection.path
     application = connection.first("PRAGMA application_id")
@@ -77,13 +77,13 @@ def migrate(connection: Connection) -> None:
 
     Several processes may do this at once: one migrates, the others wait for it (StoreBusy past their timeout).
     """
-    if _recognise(connection) == SCHEMA_VERSION:
+    if recognise(connection) == SCHEMA_VERSION:
         return
     import sqlite_utils
 
     connection.run("BEGIN IMMEDIATE")
     try:
-        if _recognise(connection) != SCHEMA_VERSION:
+        if recognise(connection) != SCHEMA_VERSION:
             database = sqlite_utils.Database(connection.raw, recursive_triggers=False, execute_plugins=False)
             _registered().apply(database)
             connection.run(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from agentmem.errors import StoreDamaged, StoreError
+from agentmem.errors import StoreError
 from agentmem.records import Change, Feedback, Float32, Int64, Record
 from agentmem.rows import Rows, rows_from_tuples
 from agentmem.storage import feedback, manifest
-from agentmem.storage.connection import Connection
+from agentmem.storage.connection import Connection, damaged
 from agentmem.storage.filters import Sql, all_of, compile_filter, namespace_condition
 from agentmem.storage.jsontext import load_all
 from agentmem.storage.manifest import SegmentRow
@@ -75,17 +75,24 @@ class Reader:
         """Return the records with these labels, in their order; labels that are not live are left out."""
         wanted = labels.tolist() if isinstance(labels, np.ndarray) else [int(label) for label in labels]
         found = {row[12]: row for row in self._chunked(_RECORDS, "label", wanted)}
-        return _records([found[label] for label in wanted if label in found])
+        return self._records([found[label] for label in wanted if label in found])
 
     def get(self, ids: Sequence[str]) -> list[Record | None]:
         """Return the records with these ids, in their order; None where there is none."""
-        found = {record.id: record for record in _records(self._chunked(_RECORDS, "id", ids))}
+        found = {record.id: record for record in self._records(self._chunked(_RECORDS, "id", ids))}
         return [found.get(id) for id in ids]
 
     def ids_of(self, labels: Sequence[int] | Int64) -> dict[int, str]:
         """Return the ids of the live records with these labels."""
         wanted = [int(label) for label in labels]
         return dict(self._chunked("SELECT label, id FROM records WHERE", "label", wanted))
+
+    def _records(self, rows: Sequence[Any]) -> list[Record]:
+        try:
+            metadata = load_all([row[2] for row in rows])
+        except ValueError as error:
+            raise damaged(self.connection.path, f"the metadata of a record is not JSON: {error}") from error
+        return [Record._make((*row[:2], value, *row[3:])) for row, value in zip(rows, metadata, strict=True)]
 
     def _chunked(self, select: str, column: str, values: Sequence[Any]) -> list[Any]:
         rows: list[Any] = []
@@ -156,7 +163,7 @@ class Reader:
         """Return at most ``limit`` matching records with a greater label, by ascending label."""
         where, values = _scope(filter, namespace, now)
         sql = f"{_RECORDS} label > ? AND {where} ORDER BY label LIMIT ?"
-        return _records(self.connection.all(sql, (int(after_label), *values, limit)))
+        return self._records(self.connection.all(sql, (int(after_label), *values, limit)))
 
     def changes(self, since: int = 0, limit: int | None = None) -> list[Change]:
         """Return the changes after a seq, oldest first."""
@@ -232,11 +239,3 @@ def _scope(filter: Filter | None, namespace: str | None, now: float | None) -> S
 
 def _column(rows: Sequence[Any]) -> Int64:
     return np.fromiter((row[0] for row in rows), np.int64, len(rows))
-
-
-def _records(rows: Sequence[Any]) -> list[Record]:
-    try:
-        metadata = load_all([row[2] for row in rows])
-    except ValueError as error:
-        raise StoreDamaged(f"the metadata of a record is not JSON: {error}; restore a backup") from error
-    return [Record._make((*row[:2], value, *row[3:])) for row, value in zip(rows, metadata, strict=True)]
