@@ -27,10 +27,10 @@ def fill(store, count, start=0, words="memory"):
 
 
 def content(store):
-    """Return all that a store holds of its records, but the labels and the times of writing."""
+    """Return all that a store holds of its records, but their labels."""
     return {
         record.id: (
-            record._replace(label=0, updated_at=0.0),
+            record._replace(label=0),
             None if (kept := store.vector(record.id)) is None else kept.tobytes(),
             tuple(store.links(record.id)),
         )
