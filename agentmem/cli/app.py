@@ -27,6 +27,7 @@ COMMANDS = {
     "import": "transfer",
     "info": "care",
     "optimize": "care",
+    "recover": "recovery",
     "search": "search",
     "stats": "care",
     "verify": "care",
