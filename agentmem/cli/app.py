@@ -53,7 +53,7 @@ def failure(error: Exception) -> Failure:
         return Failure(str(error), USAGE)
     if isinstance(error, (AgentMemError, OSError)):
         return Failure(str(error) or type(error).__name__)
-    return Failure(f"internal error, {type(error).__name__}: {error} (run again with --debug and report the traceback)")
+    return Failure(f"internal error, {type(error).__name__} (run again with --debug and report the traceback)")
 
 
 def load(name: str) -> click.Command:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from agentmem.errors import NotAStore, StoreBusy, StoreDamaged, StoreError, StoreReadOnly
@@ -39,6 +39,8 @@ def translated(error: sqlite3.Error, path: str) -> StoreError:
     lower = text.lower()
     if "locked" in lower or "busy" in lower:
         return StoreBusy(f"{path} is locked by another connection ({text}); retry, or open it with a longer timeout")
+    if lower.startswith("could not decode"):
+        return damaged(path, "a text in it is not UTF-8")
     if "malformed" in lower or "disk image" in lower:
         return damaged(path, text)
     if "not a database" in lower:
@@ -50,6 +52,12 @@ def translated(error: sqlite3.Error, path: str) -> StoreError:
     if "disk is full" in lower:
         return StoreError(f"{path}: {text}; free some space and retry, nothing of this change was stored")
     return StoreError(f"{path}: SQLite reports: {text}")
+
+
+def _fail(error: sqlite3.Error, path: str) -> NoReturn:
+    """Raise agentmem's exception for one of SQLite's, which is its cause unless it quotes what is stored."""
+    quotes = str(error).startswith("Could not decode")
+    raise translated(error, path) from (None if quotes else error)
 
 
 class Connection:
@@ -79,7 +87,7 @@ class Connection:
                 uri=target.startswith("file:"),
             )
         except sqlite3.Error as error:
-            raise translated(error, path) from error
+            _fail(error, path)
         if trace is not None:
             self.raw.set_trace_callback(trace)
         self._cursor = self.raw.cursor()
@@ -96,7 +104,7 @@ class Connection:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            _fail(error, self.path)
 
     def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Execute one statement for each row of values."""
@@ -105,14 +113,14 @@ class Connection:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            _fail(error, self.path)
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return every row of a query, as tuples."""
         try:
             return self._cursor.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            _fail(error, self.path)
 
     def first(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """Return the first column of the only row of a query, or None where there is no row."""
