@@ -20,13 +20,16 @@ from agentmem.index.quantise import quantise
 from agentmem.storage.terms import Analyzer
 
 MARK = "zqxwvu77"
-"""In every field of what is to be forgotten; no other term begins like it, so FTS5 stores it in one piece."""
+"""In every field of what is to be forgotten."""
+WORDS = {"deleted": "qqzvx71", "updated": "xxqvz72", "purged": "zzvqx73"}
+"""In the text of each marked record: terms that share no first letter with others, which FTS5 then stores in one piece,
+and that its stemmer leaves as they are."""
 
 
 def marked(name):
     """Return the fields of a record that is to leave no trace."""
     return {
-        "text": f"the {MARK}{name} walked seven quagmires under a xylophone",
+        "text": f"the {WORDS[name]} walked seven quagmires under a xylophone",
         "embedding": vector(sum(name.encode())),
         "metadata": {"about": f"{MARK}meta{name}"},
         "namespace": f"{MARK}space{name}",
@@ -41,9 +44,8 @@ def needles(name):
     fields = marked(name)
     unit = fields["embedding"] / np.linalg.norm(fields["embedding"].astype(np.float64)).astype(np.float32)
     return {
-        "words": f"{MARK}{name}".encode(),
+        "term": WORDS[name].encode(),
         "text": b"quagmires under a xylophone",
-        "stem in the full-text index": f"{MARK}{name}".encode()[1:],
         **{part: f"{MARK}{part}{name}".encode() for part in ("meta", "space", "thread", "session", "speaker")},
         "vector": fields["embedding"].tobytes(),
         "unit vector": unit.tobytes()[:8],
