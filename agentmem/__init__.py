@@ -23,7 +23,7 @@ from agentmem.errors import (
     UnknownMechanism,
 )
 from agentmem.hooks import AttentionConfig, SearchContext
-from agentmem.records import Change, Explanation, Hit, Record
+from agentmem.records import Change, Explanation, Feedback, Hit, Record
 from agentmem.store import MemoryStore
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "EmbedderMismatch",
     "EmbeddingFailed",
     "Explanation",
+    "Feedback",
     "Hit",
     "HookFailed",
     "InvalidFilter",

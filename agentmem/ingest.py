@@ -15,10 +15,17 @@ from agentmem.errors import InvalidInput, InvalidVector
 from agentmem.records import Float32, Metric, NewRecord
 from agentmem.storage.terms import Analyzer
 
+WITHOUT: Any = object()
+"""As a draft's embedding: the record has no vector and gets none, though it has a text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A record as the caller gave it, not yet looked at; the fields are those of ``MemoryStore.add``."""
+    """A record as the caller gave it, not yet looked at; the fields are those of ``MemoryStore.add``.
+
+    A record that was written before brings its ``updated_at`` and ``expires_at`` (which goes before ``ttl``), as
+    ``Timestamp``.
+    """
 
     text: Any = None
     embedding: Any = None
@@ -33,6 +40,8 @@ class Draft:
     links: Any = ()
     created_at: Any = None
     ttl: Any = None
+    updated_at: Any = None
+    expires_at: Any = None
 
 
 class Ingest:
@@ -76,10 +85,10 @@ class Ingest:
 
     def _validated(self, draft: Draft, now: float) -> dict[str, Any]:
         """Return the fields of ``NewRecord``, without those that are made from the text."""
-        vector = None
-        if draft.embedding is not None:
-            vector = check.check_vector(draft.embedding, self.dimension, self.metric)
-        text = check.check_text(draft.text, has_embedding=vector is not None)
+        vector: Any = draft.embedding
+        if vector is not None and vector is not WITHOUT:
+            vector = check.check_vector(vector, self.dimension, self.metric)
+        text = check.check_text(draft.text, has_embedding=vector is not None and vector is not WITHOUT)
         if vector is None and self.embedder is None:
             raise InvalidVector(
                 "no embedding is given and the store has no embedder; give one, or open the store with an embedder"
@@ -95,8 +104,10 @@ class Ingest:
             "session": check.optional_string(draft.session, "session"),
             "speaker": check.optional_string(draft.speaker, "speaker"),
             "created_at": now if draft.created_at is None else check.check_timestamp(draft.created_at, "created_at"),
-            "updated_at": now,
-            "expires_at": check.expiry(draft.ttl, now),
+            "updated_at": now if draft.updated_at is None else check.check_timestamp(draft.updated_at, "updated_at"),
+            "expires_at": check.expiry(draft.ttl, now)
+            if draft.expires_at is None
+            else check.check_timestamp(draft.expires_at, "expires_at"),
             "importance": check.check_number(draft.importance, "importance", low=0.0, high=1.0),
             "links": check.check_links(draft.links),
         }
@@ -118,6 +129,8 @@ class Ingest:
             if each["vector"] is None:
                 vector = next(made)
                 each["vector"] = vector if vector.any() else None
+            elif each["vector"] is WITHOUT:
+                each["vector"] = None
             each["tokens"] = token_ids.tobytes()
             each["terms"] = self.analyzer.encode(each["text"])
 

@@ -1,43 +1,20 @@
-"""The verbs that read a store: records, counts, pages, changes, statistics, and the check of everything."""
+"""The verbs that read a store: records, counts, pages, changes, and statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from agentmem import validation as check
 from agentmem.core import StoreCore
-from agentmem.errors import InvalidInput, NotFound, SegmentDamaged
+from agentmem.errors import InvalidInput, NotFound
 from agentmem.records import Change, Float32, Record
 
 Filter = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What ``check`` found.
-
-    Attributes:
-        problems: one line each; empty when all is well.
-        recall: recall@10 of the index against an exact scan, over the sampled records.
-        records: live records.
-    """
-
-    problems: tuple[str, ...] = field(default=())
-    recall: float = 1.0
-    records: int = 0
-
-    @property
-    def ok(self) -> bool:
-        """Say whether there are no problems."""
-        return not self.problems
-
-
 class ReadingVerbs(StoreCore):
-    """get, get_many, vector, links, count, iterate, changes, namespaces, stats, info, explain_plan, check."""
+    """get, get_many, vector, links, count, iterate, changes, namespaces, stats, info, explain_plan."""
 
     def get(self, id: str) -> Record:
         """Return the record with this id.
@@ -160,29 +137,3 @@ class ReadingVerbs(StoreCore):
                 "rows": scope.count,
                 "parts": view.plan(scope),
             }
-
-    def check(self, sample: int = 100) -> CheckReport:
-        """Check everything: SQLite's integrity, the full-text index, checksums of segments, agreement of index and
-        records, and the recall of the index against an exact scan.
-
-        Args:
-            sample: how many records' vectors are searched for.
-        """
-        problems = list(self.database.integrity())
-        with self.snapshot() as (reader, view):
-            problems += self.index.problems
-            for segment in view.segments:
-                try:
-                    segment.verify()
-                except SegmentDamaged as error:
-                    problems.append(str(error))
-            stored = reader.labels_where(None, None, None)
-            indexed = np.sort(view.live_labels())
-            if not np.array_equal(stored, indexed):
-                missing = np.setdiff1d(stored, indexed, assume_unique=True)
-                extra = np.setdiff1d(indexed, stored, assume_unique=True)
-                problems.append(
-                    f"index and records differ: {len(missing)} records not indexed, {len(extra)} dead ones are"
-                )
-            recall = view.audit(sample=sample, k=10, ef=None, seed=0)
-        return CheckReport(tuple(problems), recall, len(stored))

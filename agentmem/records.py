@@ -89,6 +89,27 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Feedback:
+    """One judged search.
+
+    Attributes:
+        at: epoch seconds, UTC.
+        query: its text, or None.
+        vector: float32 (dim,), or None where the text's own embedding was searched with.
+        shown: ids of the records that the search showed, in their order; empty where that is not known.
+        accepted: ids of those that were right.
+        rejected: ids of those that were wrong.
+    """
+
+    at: float
+    query: str | None
+    vector: Float32 | None
+    shown: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a hit is where it is.
 

@@ -1,4 +1,4 @@
-"""``MemoryStore``: the verbs of writing and reading, composed with search and upkeep."""
+"""``MemoryStore``: the verbs of writing, reading, feedback and care, composed with search."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agentmem import maintenance
 from agentmem import validation as check
+from agentmem.care import CareVerbs
 from agentmem.core import StoreCore
-from agentmem.errors import InvalidInput, StoreBusy, StoreReadOnly
-from agentmem.progress import track
+from agentmem.errors import InvalidInput
+from agentmem.feedback import FeedbackVerbs
 from agentmem.ranking import check_mechanism
 from agentmem.reading import ReadingVerbs
 from agentmem.records import Float32, Hit, Query
@@ -22,7 +22,7 @@ from agentmem.search import Searcher
 from agentmem.writing import WritingVerbs
 
 
-class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
+class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, StoreCore):
     """An embedded vector memory store in one SQLite file.
 
     Args:
@@ -181,51 +181,6 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
         k = check.check_count(k, "k", low=1)
         ef = None if ef is None else check.check_count(ef, "ef", low=1)
         return self._searcher.knn(queries, k, namespace, filter, ef, exact)
-
-    def merge(self) -> maintenance.MergeReport:
-        """Merge the tail into the index now, if another process is not doing so."""
-        return self._merge(full=False, show=False)
-
-    def optimize(self, progress: bool = False) -> maintenance.MergeReport:
-        """Rebuild the index over all live records, with all cores.
-
-        Args:
-            progress: show a progress bar.
-        """
-        return self._merge(full=True, show=progress)
-
-    def _merge(self, *, full: bool, show: bool) -> maintenance.MergeReport:
-        if self._read_only:
-            raise StoreReadOnly("the store was opened read-only; open it with read_only=False to merge its index")
-        done = 0.0
-        with track("building the index", 1.0, show) as advance:
-
-            def report(share: float) -> None:
-                nonlocal done
-                if share > done:
-                    advance(share - done)
-                    done = share
-
-            result = maintenance.merge(
-                self.database, self.identity, full=full, threads=(os.cpu_count() or 1) if full else 1, progress=report
-            )
-        self.index.reload()
-        return result
-
-    def wait_for_merge(self, timeout: float | None = None) -> None:
-        """Wait for the background merge that this store started, if one is running; for ``timeout`` seconds at most."""
-        if self._merger is not None:
-            self._merger.wait(timeout)
-
-    def vacuum(self) -> None:
-        """Give back free space and overwrite what was deleted, in the database and, by a rebuild, in the index.
-
-        Raises:
-            StoreBusy: another process reads, writes or merges; what was done stays, and the call may be retried.
-        """
-        self.database.vacuum()
-        if self._merge(full=True, show=False).busy:
-            raise StoreBusy(f"{self.path}: another process is merging the index; retry when it is done")
 
     def __enter__(self) -> MemoryStore:
         """Return the store, unless it is closed; leaving the block closes it."""

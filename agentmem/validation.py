@@ -20,6 +20,15 @@ Timestamp = float | int | datetime | str
 MAX_K = 100_000
 
 
+def came(value: object) -> str:
+    """Return what came, as an error message says it: a number as it is, of anything else the type.
+
+    What a caller meant to be remembered must not turn up in a log because it stood in the wrong argument.
+    """
+    plain = value is None or isinstance(value, (bool, int, float, np.number))
+    return repr(value) if plain else f"a value of type {type(value).__name__}"
+
+
 def check_metric(metric: str) -> Metric:
     """Return the metric, or raise InvalidInput naming those that exist."""
     for known in METRICS:
@@ -99,7 +108,7 @@ def _check_keys(value: object, depth: int = 0) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise InvalidInput(f"metadata keys must be strings, got {key!r} ({type(key).__name__})")
+                raise InvalidInput(f"metadata keys must be strings, got {came(key)}")
             if isinstance(item, (Mapping, list, tuple)):
                 _check_keys(item, depth + 1)
     elif isinstance(value, (list, tuple)):
@@ -111,7 +120,7 @@ def _check_keys(value: object, depth: int = 0) -> None:
 def check_number(value: object, name: str, *, low: float = -math.inf, high: float = math.inf) -> float:
     """Return a finite number within [low, high] as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise InvalidInput(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+        raise InvalidInput(f"{name} must be a number, got {came(value)}")
     try:
         number = float(value)
     except OverflowError:
@@ -124,7 +133,7 @@ def check_number(value: object, name: str, *, low: float = -math.inf, high: floa
 def check_count(value: object, name: str, *, low: int, high: int = MAX_K) -> int:
     """Return an integer within [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-        raise InvalidInput(f"{name} must be an integer from {low} to {high}, got {value!r}")
+        raise InvalidInput(f"{name} must be an integer from {low} to {high}, got {came(value)}")
     return int(value)
 
 
@@ -134,7 +143,7 @@ def check_timestamp(value: object, name: str) -> float:
         try:
             value = datetime.fromisoformat(value.replace("Z", "+00:00"))
         except ValueError:
-            raise InvalidInput(f"{name} is not an ISO 8601 time: {value!r}; e.g. '2026-05-08T13:56:00'") from None
+            raise InvalidInput(f"{name} is a string but no ISO 8601 time; e.g. '2026-05-08T13:56:00'") from None
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
     return check_number(value, name)
@@ -161,11 +170,11 @@ def check_matrix(value: object, dimension: int, metric: Metric, name: str = "emb
     try:
         with np.errstate(over="ignore"):
             matrix = np.ascontiguousarray(value, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidVector(f"{name} is not an array of numbers of one length: {error}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidVector(f"{name} is not an array of numbers of one length, got {came(value)}") from None
     if matrix.ndim != 2 or matrix.shape[1] != dimension:
-        came = matrix.shape[1:] if len(matrix) else matrix.shape
-        raise InvalidVector(f"{name}: expected vectors of dimension {dimension}, got shape {came}")
+        shape = matrix.shape[1:] if len(matrix) else matrix.shape
+        raise InvalidVector(f"{name}: expected vectors of dimension {dimension}, got shape {shape}")
     squares = np.einsum("ij,ij->i", matrix, matrix)
     if not ((squares > 1e-30) & (squares < np.inf)).all():
         _explain_vectors(matrix, metric, name)
@@ -200,7 +209,7 @@ def check_links(value: object) -> tuple[tuple[str, str], ...]:
     links = []
     for link in value:
         if not isinstance(link, (tuple, list)) or len(link) != 2:
-            raise InvalidInput(f"a link must be a (kind, target id) pair, got {link!r}")
+            raise InvalidInput(f"a link must be a (kind, target id) pair, got {came(link)}")
         links.append((check_string(link[0], "link kind"), check_id(link[1])))
     return tuple(links)
 

@@ -229,7 +229,9 @@ class WritingVerbs(StoreCore):
         drafts = []
         for index, message in enumerate(messages):
             if not isinstance(message, Mapping) or "content" not in message:
-                raise InvalidInput(f"message {index} must be a mapping with 'role' and 'content', got {message!r}")
+                raise InvalidInput(
+                    f"message {index} must be a mapping with 'role' and 'content', got {check.came(message)}"
+                )
             metadata = dict(check.check_metadata(message.get("metadata")))
             if "role" in message:
                 metadata.setdefault("role", message["role"])

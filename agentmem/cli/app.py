@@ -1,7 +1,7 @@
 """The command group: loads a command's module when it is asked for, and turns exceptions into one line and a code.
 
 Exit codes: 0 done; 1 an error in the store or in the data; 2 a command line that cannot be used; 3 no record with that
-id; 4 the store is busy, try again; 5 the check found problems; 130 interrupted.
+id; 4 the store is busy, try again; 5 a check found problems; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from agentmem.errors import AgentMemError, InvalidInput, NotFound, StoreBusy
 
 COMMANDS = {
     "add": "records",
+    "backup": "care",
     "check": "care",
     "delete": "records",
     "demo": "demo",
     "export": "transfer",
+    "feedback": "records",
     "get": "records",
     "import": "transfer",
     "info": "care",
     "optimize": "care",
+    "recover": "recovery",
     "search": "search",
     "stats": "care",
+    "verify": "care",
 }
 DONE, FAILED, USAGE, MISSING, BUSY, PROBLEMS, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -49,7 +53,7 @@ def failure(error: Exception) -> Failure:
         return Failure(str(error), USAGE)
     if isinstance(error, (AgentMemError, OSError)):
         return Failure(str(error) or type(error).__name__)
-    return Failure(f"internal error, {type(error).__name__}: {error} (run again with --debug and report the traceback)")
+    return Failure(f"internal error, {type(error).__name__} (run again with --debug and report the traceback)")
 
 
 def load(name: str) -> click.Command:
@@ -111,6 +115,6 @@ def main() -> None:
     """Keep memories in one file and find them again: an embedded vector store with attention rerank.
 
     Exit codes: 0 done; 1 an error in the store or the data; 2 wrong usage; 3 no record with that id; 4 the store is
-    busy, try again; 5 the check found problems; 130 interrupted. An error is one line on standard error; --debug shows
+    busy, try again; 5 a check found problems; 130 interrupted. An error is one line on standard error; --debug shows
     the traceback.
     """

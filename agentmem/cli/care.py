@@ -1,4 +1,4 @@
-"""``agentmem info``, ``stats``, ``check`` and ``optimize``: looking after a store."""
+"""``agentmem info``, ``stats``, ``check``, ``optimize``, ``backup`` and ``verify``: looking after a store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from agentmem.cli.app import PROBLEMS
-from agentmem.cli.common import console, interactive, open_store, print_facts, print_json, store_options
+from agentmem.cli.common import console, interactive, open_store, plain_options, print_facts, print_json, store_options
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -82,3 +82,42 @@ def optimize_command(db: Path, as_json: bool) -> None:
     with open_store(db) as store:
         report = store.optimize(progress=interactive())
     _show(asdict(report), as_json)
+
+
+@click.command("backup", short_help="Copy the store to a new file, while it is in use.")
+@click.argument("target", type=click.Path(path_type=Path))
+@store_options
+def backup_command(target: Path, db: Path, as_json: bool) -> None:
+    """Copy the store, as it is at this moment, to the new file TARGET; others may read and write meanwhile.
+
+    To restore a backup, copy it to where no process has a store open, and use it.
+    """
+    with open_store(db, read_only=True) as store:
+        written = store.backup(target, progress=interactive())
+    if as_json:
+        print_json({"path": str(target), "bytes": written})
+    else:
+        click.echo(f"{written} bytes written to {target}")
+
+
+@click.command("verify", short_help="Check a backup without changing it.")
+@click.argument("backup", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@plain_options
+@click.pass_context
+def verify_command(ctx: click.Context, backup: Path, as_json: bool) -> None:
+    """Check BACKUP, or any store that no process has open: SQLite's integrity check, full text, tables, vectors.
+
+    The file is only read. Exits with 5 when there are problems.
+    """
+    from agentmem.care import CareVerbs
+
+    with console(stderr=True).status("verifying"):
+        report = CareVerbs.verify(backup)
+    if as_json:
+        print_json(asdict(report) | {"ok": report.ok})
+    else:
+        for problem in report.problems:
+            click.echo(problem)
+        click.echo(f"{'ok' if report.ok else f'{len(report.problems)} problems'}: {report.records} memories")
+    if not report.ok:
+        ctx.exit(PROBLEMS)

@@ -61,14 +61,22 @@ def store_options(command: F) -> F:
     )(plain_options(command))
 
 
-def open_store(db: Path, *, read_only: bool = False, dimension: int | None = None, create: bool = False) -> MemoryStore:
+def open_store(
+    db: Path,
+    *,
+    read_only: bool = False,
+    create: bool = False,
+    dimension: int | None = None,
+    metric: str = "cosine",
+) -> MemoryStore:
     """Open a store with the embedder that it was made with.
 
     Args:
         db: the file.
         read_only: refuse changes.
-        dimension: for a new store, the length of given vectors; None makes it with the bundled model.
         create: make the store where there is none.
+        dimension: for a new store, the length of given vectors; None makes it with the bundled model.
+        metric: for a new store.
 
     Raises:
         Failure: there is no store at ``db`` and none is to be made.
@@ -80,8 +88,8 @@ def open_store(db: Path, *, read_only: bool = False, dimension: int | None = Non
     if not create:
         raise Failure(f"there is no store at {db}; name one with --db, or make one with: agentmem add --db {db} TEXT")
     if dimension is not None:
-        return MemoryStore(db, embedder=None, dimension=dimension, merge="manual")
-    return MemoryStore(db, merge="manual")
+        return MemoryStore(db, embedder=None, dimension=dimension, metric=metric, merge="manual")
+    return MemoryStore(db, metric=metric, merge="manual")
 
 
 def parse_json(value: str | None, what: str) -> dict[str, Any] | None:

@@ -20,9 +20,9 @@ Written by `python -m agentmem.cli.docs` from the commands' own help; a test com
 | 0 | done; a search without hits is an answer too |
 | 1 | an error in the store or in the data |
 | 2 | a command line that cannot be used |
-| 3 | `get`, `delete`: no record with that id |
+| 3 | `get`, `delete`, `feedback`: no record with that id |
 | 4 | another process holds the store's write lock; try again |
-| 5 | `check` found problems |
+| 5 | `check`, `verify` found problems |
 | 130 | interrupted |
 
 An error is one line on standard error that says what to do; `--debug` shows the traceback instead. With `--json`,

@@ -1,4 +1,4 @@
-"""``agentmem add``, ``get`` and ``delete``: one memory at a time."""
+"""``agentmem add``, ``get``, ``delete`` and ``feedback``: one memory at a time."""
 
 from __future__ import annotations
 
@@ -120,3 +120,21 @@ def delete_command(
     if record_ids and deleted < len(set(record_ids)):
         click.echo(f"agentmem: {len(set(record_ids)) - deleted} of the ids are not in the store", err=True)
         ctx.exit(MISSING)
+
+
+@click.command("feedback", short_help="Say which memories a search was right or wrong to show.")
+@click.argument("query")
+@click.option("--accepted", "-a", multiple=True, metavar="ID", help="One that was right; repeatable.")
+@click.option("--rejected", "-r", multiple=True, metavar="ID", help="One that was wrong; repeatable.")
+@click.option("--shown", "-s", multiple=True, metavar="ID", help="One that was shown, in their order; repeatable.")
+@store_options
+def feedback_command(
+    query: str, accepted: tuple[str, ...], rejected: tuple[str, ...], shown: tuple[str, ...], db: Path, as_json: bool
+) -> None:
+    """Keep what a search for QUERY was worth. At least one --accepted or --rejected is needed."""
+    with open_store(db) as store:
+        store.feedback(query, accepted=accepted, rejected=rejected, shown=shown)
+    if as_json:
+        print_json({"accepted": len(accepted), "rejected": len(rejected)})
+    else:
+        click.echo(f"{len(accepted)} accepted, {len(rejected)} rejected")

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import io
-import json
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from agentmem.cli.common import (
-    RECORD_FIELDS,
-    interactive,
-    open_store,
-    parse_json,
-    print_facts,
-    print_json,
-    store_options,
-)
-from agentmem.cli.jsonl import Line, read_lines
-from agentmem.errors import InvalidInput
+from agentmem.cli.common import interactive, open_store, parse_json, print_facts, print_json, store_options
+from agentmem.cli.jsonl import Head, Line, dump_line, read_head, read_lines, to_line, with_vector
+from agentmem.embed import StaticEmbedder
+from agentmem.errors import EmbedderMismatch, InvalidInput
+from agentmem.files import private_opener
+from agentmem.identity import GIVEN
 from agentmem.progress import track
+from agentmem.storage.reader import Reader
+from agentmem.storage.writer import OnConflict
+from agentmem.validation import check_links
 
 if TYPE_CHECKING:
     from agentmem.store import MemoryStore
@@ -30,61 +30,50 @@ if TYPE_CHECKING:
 BATCH = 1000
 
 
-def _column(lines: list[Line], name: str, default: Any = None) -> list[Any]:
-    return [line.fields.get(name, default) for line in lines]
-
-
-def _add(store: MemoryStore, lines: list[Line], on_conflict: Any) -> None:
-    """Add lines that all have an embedding, or all have none, in one transaction."""
-    embeddings = _column(lines, "embedding")
-    times = _column(lines, "created_at")
-    store.add_many(
-        _column(lines, "text"),
-        embeddings=None if embeddings[0] is None else embeddings,
-        ids=[line.id for line in lines],
-        metadatas=_column(lines, "metadata"),
-        namespace=_column(lines, "namespace", ""),
-        threads=_column(lines, "thread"),
-        sessions=_column(lines, "session"),
-        speakers=_column(lines, "speaker"),
-        positions=_column(lines, "position"),
-        created_at=None if times.count(None) == len(times) else times,
-        importances=_column(lines, "importance", 0.5),
-        ttl=_column(lines, "ttl"),
-        on_conflict=on_conflict,
-    )
-
-
-def _add_batch(store: MemoryStore, lines: list[Line], on_conflict: str) -> int:
-    """Add a batch and return how many of its lines were new or replaced; the error of a bad line names the line."""
+def _write(store: MemoryStore, lines: list[Line], on_conflict: OnConflict) -> int:
+    """Write lines in one transaction, without their links; return how many were new or replaced."""
+    with store.database.read() as reader:
+        there = {old.id: old.created_at for old in reader.get([line.id for line in lines]) if old is not None}
     if on_conflict == "skip":
-        there = store.get_many([line.id for line in lines])
-        lines = [line for line, record in zip(lines, there, strict=True) if record is None]
-    given = [line for line in lines if line.fields.get("embedding") is not None]
-    texts = [line for line in lines if line.fields.get("embedding") is None]
-    for part in filter(None, (given, texts)):
-        try:
-            _add(store, part, on_conflict)
-        except InvalidInput:
-            for line in part:
+        lines = [line for line in lines if line.id not in there]
+    drafts = [line.draft(there.get(line.id)) for line in lines]
+    records = store.ingest.complete(drafts)
+    with store.database.transaction() as writer:
+        written = writer.insert_many(records, on_conflict)
+    return sum(label is not None for _, label in written)
+
+
+def _write_batch(store: MemoryStore, lines: list[Line], on_conflict: OnConflict) -> int:
+    """Write a batch; where it is refused, write the lines before the bad one, and name that."""
+    try:
+        return _write(store, lines, on_conflict)
+    except InvalidInput:
+        return sum(_write_one(store, line, on_conflict) for line in lines)
+
+
+def _write_one(store: MemoryStore, line: Line, on_conflict: OnConflict) -> int:
+    try:
+        return _write(store, [line], on_conflict)
+    except InvalidInput as error:
+        raise line.failure(error) from error
+
+
+def _link(store: MemoryStore, lines: list[Line], on_conflict: OnConflict, expired: set[str]) -> None:
+    """Write the links of lines, once every record that they may point to is there; none to what has expired."""
+    for start in range(0, len(lines), BATCH):
+        with store.database.transaction() as writer, store.database.read() as reader:
+            for line in lines[start : start + BATCH]:
                 try:
-                    _add(store, [line], on_conflict)
+                    wanted = [link for link in check_links(line.fields["links"]) if link[1] not in expired]
+                    there = set(reader.links(line.id))
+                    if on_conflict == "replace" and not there <= set(wanted):
+                        writer.unlink_all(line.id)
+                        there = set()
+                    for kind, target in wanted:
+                        if (kind, target) not in there:
+                            writer.link(line.id, kind, target)
                 except InvalidInput as error:
                     raise line.failure(error) from error
-    return len(lines)
-
-
-def _link(store: MemoryStore, lines: list[Line]) -> None:
-    """Write the links of lines, once every record that they may point to is there."""
-    for start in range(0, len(lines), BATCH):
-        with store.transaction():
-            for line in lines[start : start + BATCH]:
-                links = [(str(kind), str(target)) for kind, target in line.fields["links"]]
-                if sorted(store.links(line.id)) != sorted(links):
-                    try:
-                        store.update(line.id, links=links)
-                    except InvalidInput as error:
-                        raise line.failure(error) from error
 
 
 def _spooled(pipe: IO[bytes]) -> IO[bytes]:
@@ -92,28 +81,55 @@ def _spooled(pipe: IO[bytes]) -> IO[bytes]:
     return io.BytesIO(pipe.read())
 
 
-def _first_dimension(file: IO[bytes]) -> int | None:
-    """Return the length of the first line's embedding, None if it has none, and go back to the file's beginning."""
-    first = next(read_lines(file), None)
-    file.seek(0)
-    embedding = first.fields.get("embedding") if first else None
-    return None if embedding is None else len(embedding)
+def _head(file: IO[bytes]) -> Head | None:
+    """Return what the vectors of a file are, by its first line; None where that has no vector."""
+    head = read_head(file)
+    if head is None:
+        first = next(read_lines(file), None)
+        file.seek(0)
+        embedding = first.fields.get("embedding") if first else None
+        head = None if embedding is None else Head(GIVEN, len(embedding), "cosine")
+    return head
 
 
-def _import(store: MemoryStore, file: IO[bytes], on_conflict: str, advance: Callable[[float], None]) -> dict[str, int]:
-    seen = written = expired = start = 0
+def _target(db: Path, head: Head | None) -> MemoryStore:
+    """Open the store to import into, or make one that is like the one that the file comes from."""
+    if db.exists():
+        return open_store(db)
+    if head is None or head.embedder == StaticEmbedder().name:
+        return open_store(db, create=True, metric="cosine" if head is None else head.metric)
+    return open_store(db, create=True, dimension=head.dimension, metric=head.metric)
+
+
+def _agree(store: MemoryStore, head: Head) -> None:
+    """Refuse vectors that the store's cannot be compared with."""
+    identity = store.identity
+    ours = Head(identity.embedder, identity.dimension, identity.metric)
+    if replace(head, embedder=ours.embedder) != ours or ours.embedder not in (GIVEN, head.embedder):
+        raise EmbedderMismatch(
+            f"the file holds vectors of {head.embedder!r}, dimension {head.dimension}, metric {head.metric!r}; "
+            f"{store.path} has {ours.embedder!r}, {ours.dimension}, {ours.metric!r}. Import it into a new store, or "
+            "export it without --embeddings to have the texts embedded anew"
+        )
+
+
+def _import(
+    store: MemoryStore, file: IO[bytes], on_conflict: OnConflict, advance: Callable[[float], None]
+) -> dict[str, int]:
+    seen = written = start = 0
+    expired: set[str] = set()
     linked: list[Line] = []
     lines = read_lines(file)
     while batch := list(islice(lines, BATCH)):
         live = [line for line in batch if not line.expired]
-        written += _add_batch(store, live, on_conflict)
+        written += _write_batch(store, live, on_conflict)
         linked += [line for line in live if line.fields.get("links")]
+        expired |= {line.id for line in batch if line.expired}
         seen += len(batch)
-        expired += len(batch) - len(live)
         advance(batch[-1].end - start)
         start = batch[-1].end
-    _link(store, linked)
-    return {"lines": seen, "written": written, "skipped": seen - written - expired, "expired": expired}
+    _link(store, linked, on_conflict, expired)
+    return {"lines": seen, "written": written, "skipped": seen - written - len(expired), "expired": len(expired)}
 
 
 @click.command("import", short_help="Add memories from a file of JSON lines.")
@@ -126,21 +142,25 @@ def _import(store: MemoryStore, file: IO[bytes], on_conflict: str, advance: Call
     help="What to do with an id that is there already.",
 )
 @store_options
-def import_command(file: IO[bytes], on_conflict: str, db: Path, as_json: bool) -> None:
+def import_command(file: IO[bytes], on_conflict: OnConflict, db: Path, as_json: bool) -> None:
     """Add the memories in FILE, one JSON object a line ("-" reads standard input).
 
     A line holds "text" and/or "embedding", and any of id, namespace, metadata, thread, position, session, speaker,
     importance, created_at, ttl or expires_at, and links ([[kind, id], ...]). Lines are committed a thousand at a time.
     A line without an id gets one made from the file's path and the line, so that an import that was killed, or that
     stopped at a bad line, goes on where it was when the same command runs again. A new store takes the length of the
-    first line's embedding as its dimension; without one it uses the bundled model.
+    first line's embedding as its dimension; without one it uses the bundled model. The file of an "export --embeddings"
+    says what its vectors are: a new store becomes like the one that it comes from, and one with vectors of another kind
+    is refused. Feedback is not part of the format.
     """
     if not file.seekable():
         file = _spooled(file)
-    dimension = _first_dimension(file)
+    head = _head(file)
     size = file.seek(0, 2)
     file.seek(0)
-    with open_store(db, create=True, dimension=dimension) as store:
+    with _target(db, head) as store:
+        if head is not None:
+            _agree(store, head)
         with track("importing", size, interactive()) as advance:
             report = _import(store, file, on_conflict, advance)
         store.optimize(progress=interactive())
@@ -150,14 +170,32 @@ def import_command(file: IO[bytes], on_conflict: str, db: Path, as_json: bool) -
         print_facts(report.items())
 
 
-def _exported(store: MemoryStore, namespace: str | None, where: Any, embeddings: bool) -> Iterator[dict[str, Any]]:
-    for record in store.iterate(filter=where, namespace=namespace):
-        line = {name: getattr(record, name) for name in (*RECORD_FIELDS, "expires_at")}
-        line["links"] = store.links(record.id)
-        if embeddings:
-            vector = store.vector(record.id)
-            line["embedding"] = None if vector is None else vector.tolist()
-        yield {name: value for name, value in line.items() if value not in (None, [], {}, "")}
+def _exported(
+    reader: Reader, namespace: str | None, where: Any, embeddings: bool, now: float
+) -> Iterator[dict[str, Any]]:
+    after = 0
+    while page := reader.page(after, BATCH, where, namespace, now):
+        after = page[-1].label
+        for record in page:
+            line = to_line(record, _live_links(reader, record.id, now))
+            yield with_vector(line, reader.vector(record.id)) if embeddings else line
+
+
+def _live_links(reader: Reader, id: str, now: float) -> list[tuple[str, str]]:
+    links = reader.links(id)
+    targets = reader.get([target for _, target in links])
+    return [
+        link
+        for link, target in zip(links, targets, strict=True)
+        if target is not None and (target.expires_at is None or target.expires_at > now)
+    ]
+
+
+def _output(file: str) -> AbstractContextManager[IO[str]]:
+    """Return the file to write to, or standard output for "-"; a new file is for its owner only."""
+    if file == "-":
+        return click.open_file(file, "w", encoding="utf-8")
+    return open(file, "w", encoding="utf-8", newline="\n", opener=private_opener)
 
 
 @click.command("export", short_help="Write memories as JSON lines.")
@@ -171,15 +209,22 @@ def export_command(
 ) -> None:
     """Write memories to FILE, or to standard output, as lines of JSON that ``import`` reads.
 
+    All are of one moment. With --embeddings the first line says what the vectors are, and importing the file into a new
+    store gives the same memories to the bit. Feedback and what has expired are left out; a backup has all.
+
     With --json and a FILE, prints how many were written.
     """
     where = parse_json(condition, "--filter")
+    now = time.time()
     count = 0
-    with open_store(db, read_only=True) as store, click.open_file(file, "w", encoding="utf-8") as output:
-        total = store.count(filter=where, namespace=namespace)
+    with open_store(db, read_only=True) as store, store.database.read() as reader, _output(file) as output:
+        if embeddings:
+            identity = store.identity
+            output.write(Head(identity.embedder, identity.dimension, identity.metric).to_line())
+        total = reader.count(where, namespace, now)
         with track("exporting", total, interactive()) as advance:
-            for line in _exported(store, namespace, where, embeddings):
-                output.write(json.dumps(line, ensure_ascii=False) + "\n")
+            for line in _exported(reader, namespace, where, embeddings, now):
+                output.write(dump_line(line))
                 count += 1
                 advance(1)
     if file != "-":

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from agentmem import faults
 from agentmem.errors import SegmentDamaged
+from agentmem.files import sync_folder
 
 MAGIC = b"agmemseg"
 FORMAT_VERSION = 1
@@ -176,16 +177,6 @@ def _sync(file: BinaryIO, expected: int) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != expected:
         raise OSError(f"{file.name}: {size} of {expected} bytes were written")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` durable, where the system can open a folder."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def open_container(source: Path | bytes) -> Container:

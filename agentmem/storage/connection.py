@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from agentmem.errors import NotAStore, StoreBusy, StoreDamaged, StoreError, StoreReadOnly
@@ -26,14 +26,24 @@ CHECKPOINT_PAGES = 4_000
 Trace = Callable[[str], object]
 
 
+def damaged(path: str, what: str) -> StoreDamaged:
+    """Return the error for a database that holds what it cannot hold; the message names the remedies."""
+    return StoreDamaged(
+        f"{path} is damaged ({what}); restore a backup, or save what can be read: "
+        f"agentmem recover {path} --output memories.jsonl"
+    )
+
+
 def translated(error: sqlite3.Error, path: str) -> StoreError:
     """Return agentmem's exception for one of SQLite's; the message names the path and the remedy."""
     text = str(error)
     lower = text.lower()
     if "locked" in lower or "busy" in lower:
         return StoreBusy(f"{path} is locked by another connection ({text}); retry, or open it with a longer timeout")
+    if lower.startswith("could not decode"):
+        return damaged(path, "a text in it is not UTF-8")
     if "malformed" in lower or "disk image" in lower:
-        return StoreDamaged(f"{path} is damaged ({text}); restore a backup, or salvage it with sqlite3's .recover")
+        return damaged(path, text)
     if "not a database" in lower:
         return NotAStore(f"{path} is not an agentmem store: it is not an SQLite database; choose another path")
     if "readonly" in lower or "read-only" in lower:
@@ -43,6 +53,12 @@ def translated(error: sqlite3.Error, path: str) -> StoreError:
     if "disk is full" in lower:
         return StoreError(f"{path}: {text}; free some space and retry, nothing of this change was stored")
     return StoreError(f"{path}: SQLite reports: {text}")
+
+
+def _fail(error: sqlite3.Error, path: str) -> NoReturn:
+    """Raise agentmem's exception for one of SQLite's, which is its cause unless it quotes what is stored."""
+    quotes = str(error).startswith("Could not decode")
+    raise translated(error, path) from (None if quotes else error)
 
 
 class Connection:
@@ -72,7 +88,7 @@ class Connection:
                 uri=target.startswith("file:"),
             )
         except sqlite3.Error as error:
-            raise translated(error, path) from error
+            _fail(error, path)
         if trace is not None:
             self.raw.set_trace_callback(trace)
         self._cursor = self.raw.cursor()
@@ -89,7 +105,7 @@ class Connection:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            _fail(error, self.path)
 
     def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Execute one statement for each row of values."""
@@ -98,14 +114,14 @@ class Connection:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            _fail(error, self.path)
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return every row of a query, as tuples."""
         try:
             return self._cursor.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            _fail(error, self.path)
 
     def first(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """Return the first column of the only row of a query, or None where there is no row."""
@@ -175,6 +191,17 @@ def roll_back(path: str, timeout: float, trace: Trace | None) -> None:
         connection.all("PRAGMA schema_version")
     finally:
         connection.close()
+
+
+def open_at_rest(path: str) -> Connection:
+    """Open a file that nobody writes, to read only, and leave nothing beside it.
+
+    It is opened as immutable, which takes no locks and makes no files, unless a log lies beside it that belongs to it.
+    """
+    logged = any(os.path.exists(f"{path}-{log}") for log in ("wal", "journal"))
+    connection = Connection(uri(path, "ro" if logged else "ro&immutable=1"), path=path, timeout=0.0)
+    connection.run("PRAGMA query_only = ON")
+    return connection
 
 
 def _tune(connection: Connection) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from threading import get_ident
 
 from agentmem.errors import InvalidInput, StoreBusy, StoreClosed, StoreError, StoreReadOnly
-from agentmem.storage import maintenance
+from agentmem.storage import copies, maintenance
 from agentmem.storage.checkpoints import Checkpointer
 from agentmem.storage.connection import MEMORY, SYNCHRONOUS, Connection, Trace, open_reader, open_writer, uri
 from agentmem.storage.kept import KeptRecords
@@ -121,8 +121,9 @@ class Database:
     def integrity(self) -> list[str]:
         """Return what is wrong with the database, one line each; empty when all is well.
 
-        SQLite's quick check, rows without their counterpart in other tables, and the full-text index compared with the
-        records; the latter needs the write lock and is left out of a store that is opened read-only.
+        SQLite's quick check; rows without their counterpart in other tables, metadata that is not JSON, vectors of a
+        wrong size or with NaN; and the full-text index compared with the records, which needs the write lock and is
+        left out of a store that is opened read-only.
         """
         with self.read() as reader:
             problems = maintenance.tables(reader.connection)
@@ -130,6 +131,19 @@ class Database:
             return problems
         with self.transaction() as writer:
             return problems + maintenance.full_text(writer.connection)
+
+    def backup(self, target: str, progress: copies.Progress) -> int:
+        """Copy the database as it is now to a new file, while others may read and write; return the bytes written.
+
+        Raises:
+            InvalidInput: see ``copies.check_target``; or inside a transaction.
+            StoreError: it cannot be written; nothing is left behind.
+        """
+        if self.in_transaction():
+            raise InvalidInput("a backup cannot be made inside a transaction; leave it first")
+        with self.read() as reader:
+            reader.seq()  # The snapshot begins with the first read.
+            return copies.backup(reader.connection, target, progress)
 
     def vacuum(self) -> None:
         """Compact the file; deleted text leaves it for good.

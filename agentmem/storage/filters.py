@@ -49,6 +49,7 @@ from agentmem.errors import InvalidFilter
 from agentmem.storage.jsontext import dump, protect
 from agentmem.storage.paths import Field, field_of
 from agentmem.storage.schema import scope_token
+from agentmem.validation import came
 
 MAX_DEPTH = 32
 MAX_VALUES = 30_000
@@ -117,7 +118,7 @@ def _filter(filter: object, depth: int, scope: str) -> Sql:
     if depth > MAX_DEPTH:
         raise InvalidFilter(f"the filter is nested deeper than {MAX_DEPTH} levels; flatten it")
     if not isinstance(filter, Mapping):
-        raise InvalidFilter(f"a filter must be a mapping, got {filter!r} ({type(filter).__name__})")
+        raise InvalidFilter(f"a filter must be a mapping, got {came(filter)}")
     return _join([_entry(key, operand, depth, scope) for key, operand in filter.items()], "AND")
 
 
@@ -126,7 +127,7 @@ def _entry(key: object, operand: Any, depth: int, scope: str) -> Sql:
         return _negated(_filter(operand, depth + 1, scope))
     if key in ("$and", "$or"):
         if not isinstance(operand, (list, tuple)) or not operand:
-            raise InvalidFilter(f"{key} needs a list of at least one filter, got {operand!r}")
+            raise InvalidFilter(f"{key} needs a list of at least one filter, got {came(operand)}")
         return _join([_filter(each, depth + 1, scope) for each in operand], "AND" if key == "$and" else "OR")
     if isinstance(key, str) and key.startswith("$"):
         if key in _OPERATORS:
@@ -154,7 +155,7 @@ def _field_conditions(field: Field, operand: Any, depth: int) -> Sql:
         if operator == "$not":
             if not isinstance(value, Mapping):
                 raise InvalidFilter(
-                    f"$not at {field.path!r} needs a mapping of operators, got {value!r}; use $ne for a value"
+                    f"$not at {field.path!r} needs a mapping of operators, got {came(value)}; use $ne for a value"
                 )
             parts.append(_negated(_field_conditions(field, value, depth + 1)))
         elif operator in _OPERATORS:
@@ -185,7 +186,7 @@ def _checked(field: Field, value: Any, operator: str) -> Any:
     elif isinstance(value, str):
         _canonical(field, value, operator)
     elif not isinstance(value, (list, tuple, dict)):
-        raise _refuse(field, operator, f"{value!r} ({type(value).__name__}) is not a JSON value")
+        raise _refuse(field, operator, f"{came(value)} is not a JSON value")
     return value
 
 
@@ -243,7 +244,7 @@ def _not_equal(field: Field, operand: Any, operator: str) -> Sql:
 def _ordered(field: Field, operand: Any, operator: str) -> Sql:
     operand = _checked(field, operand, operator)
     if isinstance(operand, bool) or not isinstance(operand, (int, float, str)):
-        raise _refuse(field, operator, f"needs a number or a string, got {operand!r}")
+        raise _refuse(field, operator, f"needs a number or a string, got {came(operand)}")
     sign = _ORDER[operator]
     if field.kind != "json":
         return (f"{field.value} {sign} ?", (operand,)) if _comparable(field, operand) else _FALSE
@@ -256,7 +257,7 @@ def _in(field: Field, operand: Any, operator: str) -> Sql:
     if isinstance(operand, np.ndarray):
         operand = operand.tolist()
     if not isinstance(operand, (list, tuple, set, frozenset)):
-        raise _refuse(field, operator, f"needs a list, got {operand!r} ({type(operand).__name__})")
+        raise _refuse(field, operator, f"needs a list, got {came(operand)}")
     strings: list[str] = []
     numbers: list[float] = []
     others: list[Sql] = []
@@ -286,7 +287,7 @@ def _not_in(field: Field, operand: Any, operator: str) -> Sql:
 
 def _exists(field: Field, operand: Any, operator: str) -> Sql:
     if not isinstance(operand, bool):
-        raise _refuse(field, operator, f"needs True or False, got {operand!r}")
+        raise _refuse(field, operator, f"needs True or False, got {came(operand)}")
     there = field.type if field.kind == "json" else field.value
     return f"{there} IS {'NOT ' if operand else ''}NULL", ()
 
@@ -309,7 +310,7 @@ def _match(field: Field, operand: Any, operator: str) -> Sql:
     if field.path != "@text":
         raise _refuse(field, operator, "full-text search covers @text only")
     if not isinstance(operand, str) or not operand.strip():
-        raise _refuse(field, operator, f"needs a query that is not empty, got {operand!r}")
+        raise _refuse(field, operator, f"needs a query that is not empty, got {came(operand)}")
     problem = _SYNTAX.problem(_checked(field, operand, operator))
     if problem:
         raise _refuse(field, operator, f"{problem}; put words with punctuation in double quotes, e.g. '\"don''t\"'")

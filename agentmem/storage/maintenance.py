@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
+
 from agentmem import faults
 from agentmem.errors import StoreBusy, StoreDamaged
 from agentmem.storage.connection import Connection
 
-_ORPHANS = (
+_WRONG = (
     (
         "records without a row in embeddings",
         "SELECT count(*) FROM records WHERE label NOT IN (SELECT label FROM embeddings)",
@@ -24,17 +28,49 @@ _ORPHANS = (
         "records whose version is not in the change log",
         "SELECT count(*) FROM records r LEFT JOIN changes c ON c.seq = r.seq WHERE c.label IS NOT r.label",
     ),
+    (
+        "records whose metadata is not a JSON object",
+        "SELECT count(*) FROM records "
+        "WHERE CASE WHEN json_valid(metadata) THEN json_type(metadata) <> 'object' ELSE 1 END",
+    ),
+    (
+        "vectors of another length than the store's dimension",
+        "SELECT count(*) FROM embeddings "
+        "WHERE length(vector) <> 4 * (SELECT CAST(value AS INTEGER) FROM config WHERE key = 'dimension')",
+    ),
+    (
+        "token or stem ids that are cut off",
+        "SELECT count(*) FROM embeddings WHERE length(terms) % 4 <> 0 "
+        "OR length(tokens) % (SELECT CAST(value AS INTEGER) FROM config WHERE key = 'token_bytes') <> 0",
+    ),
 )
+_VECTORS = "SELECT label, vector FROM embeddings WHERE label > ? ORDER BY label LIMIT ?"
+_BATCH = 4_096
 
 
-def tables(connection: Connection) -> list[str]:
-    """Return what SQLite's quick check and the comparison of tables find wrong, one line each."""
-    problems = [f"database: {line}" for (line,) in connection.all("PRAGMA quick_check") if line != "ok"]
-    for what, sql in _ORPHANS:
-        count = connection.first(sql)
-        if count:
-            problems.append(f"database: {count} {what}")
-    return problems
+def tables(connection: Connection, check: Literal["quick_check", "integrity_check"] = "quick_check") -> list[str]:
+    """Return what SQLite's check finds, else what comparing the tables and reading the vectors finds, one line each.
+
+    Args:
+        connection: of the database.
+        check: SQLite's own; "integrity_check" also compares each table with its indexes.
+    """
+    broken = [f"database: {line}" for (line,) in connection.all(f"PRAGMA {check}") if line != "ok"]
+    if broken:
+        return broken
+    counts = [(what, connection.first(sql)) for what, sql in _WRONG]
+    counts.append(("vectors with NaN or infinity", _not_finite(connection)))
+    return [f"database: {count} {what}" for what, count in counts if count]
+
+
+def _not_finite(connection: Connection) -> int:
+    """Return the number of vectors that hold NaN or infinity; those that are cut off are not looked at."""
+    count = after = 0
+    while rows := connection.all(_VECTORS, (after, _BATCH)):
+        after = rows[-1][0]
+        vectors = [blob for _, blob in rows if blob is not None and len(blob) % 4 == 0]
+        count += sum(not np.isfinite(np.frombuffer(blob, np.float32)).all() for blob in vectors)
+    return count
 
 
 def full_text(connection: Connection) -> list[str]:

@@ -53,3 +53,8 @@ def put(connection: Connection, row: SegmentRow) -> None:
 def drop(connection: Connection, name: str) -> bool:
     """Withdraw a segment; return whether it was listed."""
     return connection.run(_DROP, (name,)) > 0
+
+
+def clear(connection: Connection) -> None:
+    """Withdraw all segments: the database is a copy, beside which none of their files lie."""
+    connection.run("DELETE FROM segments")

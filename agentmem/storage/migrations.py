@@ -71,9 +71,9 @@ def inspect(path: str, timeout: float, trace: Trace | None, *, read_only: bool) 
         raise NotAStore(f"{path} is a directory; give the path of a file in it, e.g. {os.path.join(path, 'memory.db')}")
     if not read_only and not os.access(path, os.W_OK):
         raise NotAStore(f"{path} may not be written; change its permissions, or open it with read_only=True")
-    connection = _open_to_recognise(path, timeout, trace, read_only=read_only)
+    connection = _open_torecognise(path, timeout, trace, read_only=read_only)
     try:
-        version = _recognise(connection)
+        version = recognise(connection)
         if read_only and version != SCHEMA_VERSION:
             raise NotAStore(
                 f"{path} has schema version {version}, which must be migrated; open it once without read_only=True"
@@ -82,7 +82,7 @@ def inspect(path: str, timeout: float, trace: Trace | None, *, read_only: bool) 
         connection.close()
 
 
-def _open_to_recognise(path: str, timeout: float, trace: Trace | None, *, read_only: bool) -> Connection:
+def _open_torecognise(path: str, timeout: float, trace: Trace | None, *, read_only: bool) -> Connection:
     """Open a reader; where a death cut the making of a store short, SQLite's journal is rolled back before."""
     try:
         return open_reader(path, timeout, trace)
@@ -97,7 +97,7 @@ def _open_to_recognise(path: str, timeout: float, trace: Trace | None, *, read_o
     return open_reader(path, timeout, trace)
 
 
-def _recognise(connection: Connection) -> int:
+def recognise(connection: Connection) -> int:
     """Return the schema version of a store, 0 for an empty database; raise for anything else."""
     path = connection.path
     application = connection.first("PRAGMA application_id")
@@ -118,13 +118,13 @@ def migrate(connection: Connection) -> None:
 
     Several processes may do this at once: one migrates, the others wait for it (StoreBusy past their timeout).
     """
-    if _recognise(connection) == SCHEMA_VERSION:
+    if recognise(connection) == SCHEMA_VERSION:
         return
     import sqlite_utils
 
     connection.run("BEGIN IMMEDIATE")
     try:
-        if _recognise(connection) != SCHEMA_VERSION:
+        if recognise(connection) != SCHEMA_VERSION:
             database = sqlite_utils.Database(connection.raw, recursive_triggers=False, execute_plugins=False)
             faults.point("migrate:begun")
             _registered().apply(database)

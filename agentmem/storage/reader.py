@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from agentmem.errors import StoreDamaged, StoreError
-from agentmem.records import Change, Float32, Int64, Record
+from agentmem.errors import StoreError
+from agentmem.records import Change, Feedback, Float32, Int64, Record
 from agentmem.rows import Rows, rows_from_tuples
-from agentmem.storage import manifest
-from agentmem.storage.connection import Connection
+from agentmem.storage import feedback, manifest
+from agentmem.storage.connection import Connection, damaged
 from agentmem.storage.filters import Sql, all_of, compile_filter, namespace_condition
-from agentmem.storage.jsontext import load, load_all
+from agentmem.storage.jsontext import load_all
 from agentmem.storage.kept import KeptRecords
 from agentmem.storage.manifest import SegmentRow
 
@@ -44,25 +43,6 @@ _LINKS_OF = (
 _COUNTED_TABLES = ("records", "embeddings", "links", "changes", "segments", "feedback")
 _EXACT_LISTS = 32
 _MAX_PLACEHOLDERS = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """One judged search.
-
-    Attributes:
-        at: epoch seconds.
-        query: its text, or None.
-        vector: float32 (dim,), or None.
-        shown, accepted, rejected: record ids, in the order shown.
-    """
-
-    at: float
-    query: str | None
-    vector: Float32 | None
-    shown: tuple[str, ...] = ()
-    accepted: tuple[str, ...] = ()
-    rejected: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=_MAX_PLACEHOLDERS + 1)
@@ -108,7 +88,7 @@ class Reader:
 
     def _fresh(self, labels: list[int]) -> list[Record | None]:
         rows = self._chunked(_RECORDS, "label", labels)
-        records = _records(rows)
+        records = self._records(rows)
         if self._kept is not None:
             self._kept.add(rows, records)
         found = {record.label: record for record in records}
@@ -116,13 +96,20 @@ class Reader:
 
     def get(self, ids: Sequence[str]) -> list[Record | None]:
         """Return the records with these ids, in their order; None where there is none."""
-        found = {record.id: record for record in _records(self._chunked(_RECORDS, "id", ids))}
+        found = {record.id: record for record in self._records(self._chunked(_RECORDS, "id", ids))}
         return [found.get(id) for id in ids]
 
     def ids_of(self, labels: Sequence[int] | Int64) -> dict[int, str]:
         """Return the ids of the live records with these labels."""
         wanted = [int(label) for label in labels]
         return dict(self._chunked("SELECT label, id FROM records WHERE", "label", wanted))
+
+    def _records(self, rows: Sequence[Any]) -> list[Record]:
+        try:
+            metadata = load_all([row[2] for row in rows])
+        except ValueError as error:
+            raise damaged(self.connection.path, f"the metadata of a record is not JSON: {error}") from error
+        return [Record._make((*row[:2], value, *row[3:])) for row, value in zip(rows, metadata, strict=True)]
 
     def _chunked(self, select: str, column: str, values: Sequence[Any]) -> list[Any]:
         rows: list[Any] = []
@@ -194,7 +181,7 @@ class Reader:
         """Return at most ``limit`` matching records with a greater label, by ascending label."""
         where, values = _scope(filter, namespace, now)
         sql = f"{_RECORDS} label > ? AND {where} ORDER BY label LIMIT ?"
-        return _records(self.connection.all(sql, (int(after_label), *values, limit)))
+        return self._records(self.connection.all(sql, (int(after_label), *values, limit)))
 
     def changes(self, since: int = 0, limit: int | None = None) -> list[Change]:
         """Return the changes after a seq, oldest first."""
@@ -244,12 +231,7 @@ class Reader:
 
     def feedback(self, limit: int | None = None) -> list[Feedback]:
         """Return the newest judged searches, oldest first."""
-        sql = "SELECT at, query, vector, shown, accepted, rejected FROM feedback ORDER BY id DESC LIMIT ?"
-        rows = self.connection.all(sql, (-1 if limit is None else limit,))
-        return [
-            Feedback(at, query, None if vector is None else np.frombuffer(vector, np.float32), *map(_ids, judged))
-            for at, query, vector, *judged in reversed(rows)
-        ]
+        return feedback.listed(self.connection, limit)
 
     def explain(self, filter: Filter | None, namespace: str | None) -> list[str]:
         """Return SQLite's plan of ``labels_where`` with these arguments, one line a step."""
@@ -275,15 +257,3 @@ def _scope(filter: Filter | None, namespace: str | None, now: float | None) -> S
 
 def _column(rows: Sequence[Any]) -> Int64:
     return np.fromiter((row[0] for row in rows), np.int64, len(rows))
-
-
-def _ids(text: str) -> tuple[str, ...]:
-    return tuple(load(text))
-
-
-def _records(rows: Sequence[Any]) -> list[Record]:
-    try:
-        metadata = load_all([row[2] for row in rows])
-    except ValueError as error:
-        raise StoreDamaged(f"the metadata of a record is not JSON: {error}; restore a backup") from error
-    return [Record._make((*row[:2], value, *row[3:])) for row, value in zip(rows, metadata, strict=True)]

@@ -10,13 +10,12 @@ from contextlib import AbstractContextManager
 from typing import Literal
 
 from agentmem.errors import DuplicateId, InvalidInput
-from agentmem.records import NewRecord
-from agentmem.storage import manifest
+from agentmem.records import Feedback, NewRecord
+from agentmem.storage import feedback, manifest
 from agentmem.storage.connection import Connection
 from agentmem.storage.jsontext import dump
 from agentmem.storage.manifest import SegmentRow
 from agentmem.storage.paths import field_of
-from agentmem.storage.reader import Feedback
 from agentmem.storage.schema import hex_key, scope_token
 
 OnConflict = Literal["error", "replace", "skip"]
@@ -148,7 +147,10 @@ class Writer:
         return label
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Delete records and the links from and to them; return how many there were.  Unknown ids are passed over."""
+        """Delete records, the links from and to them, and what feedback says of them; return how many there were.
+
+        Unknown ids are passed over.
+        """
         doomed = [(id, old[0]) for id in dict.fromkeys(ids) if (old := self._old(id)) is not None]
         if not doomed:
             return 0
@@ -159,6 +161,7 @@ class Writer:
             self._remove([label for _, label in doomed])
             connection.many("DELETE FROM links WHERE source = ?", ((id,) for id, _ in doomed))
             connection.many("DELETE FROM links WHERE target = ?", ((id,) for id, _ in doomed))
+            feedback.forget(connection, [id for id, _ in doomed])
             connection.many(_LOG, [(seq + 1 + i, "delete", id, None, dead, now) for i, (id, dead) in enumerate(doomed)])
             self._seq = seq + len(doomed)
         return len(doomed)
@@ -302,12 +305,9 @@ class Writer:
         name = f"metadata_{hex_key(field.value)}"
         self.connection.run(f"CREATE INDEX IF NOT EXISTS {name} ON records({field.value}, {field.type})")
 
-    def add_feedback(self, feedback: Feedback) -> None:
+    def add_feedback(self, judged: Feedback) -> None:
         """Keep a judged search."""
-        vector = None if feedback.vector is None else feedback.vector.tobytes()
-        judged = (dump(list(ids)) for ids in (feedback.shown, feedback.accepted, feedback.rejected))
-        sql = "INSERT INTO feedback(at, query, vector, shown, accepted, rejected) VALUES (?, ?, ?, ?, ?, ?)"
-        self.connection.run(sql, (feedback.at, feedback.query, vector, *judged))
+        feedback.add(self.connection, judged)
 
 
 def _values(record: NewRecord, label: int, seq: int) -> tuple[object, ...]:

@@ -80,7 +80,7 @@ def test_busy(agentmem, tmp_path, monkeypatch):
 
 
 def test_problems_have_a_code(agentmem, monkeypatch):
-    from agentmem.reading import CheckReport
+    from agentmem.care import CheckReport
     from agentmem.store import MemoryStore
 
     agentmem("add", "x")

@@ -33,6 +33,7 @@ def test_there_and_back(agentmem, tmp_path):
         exported = {line["id"]: line for line in map(json.loads, agentmem("export", "--db", db).out.splitlines())}
         first, second = exported["a"], exported["b"]
         assert abs(first.pop("expires_at") - lines[0]["expires_at"]) < 5
+        assert first.pop("updated_at") > 1e9
         assert first == {key: value for key, value in lines[0].items() if key != "expires_at"}
         assert (second["text"], second["links"]) == (lines[1]["text"], lines[1]["links"])
 
@@ -92,7 +93,8 @@ def test_vectors_there_and_back(agentmem, tmp_path):
     lines = [{"id": "n", "embedding": [0, 1, 0]}, {"id": "e", "text": "east", "embedding": [1, 0, 0]}]
     assert agentmem("import", write(tmp_path / "in.jsonl", lines)).code == 0
     assert agentmem("info", "--json").json["dimension"] == 3
-    exported = [json.loads(line) for line in agentmem("export", "--embeddings").out.splitlines()]
+    head, *exported = [json.loads(line) for line in agentmem("export", "--embeddings").out.splitlines()]
+    assert head == {"store": {"embedder": "given", "dimension": 3, "metric": "cosine"}}
     assert {line["id"]: line["embedding"] for line in exported} == {"n": [0, 1, 0], "e": [1, 0, 0]}
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from agentmem.errors import DuplicateId, InvalidInput
-from agentmem.records import Record
+from agentmem.records import Feedback, Record
 from agentmem.storage.manifest import SegmentRow
-from agentmem.storage.reader import Feedback
 
 ODD = [
     "nul\0inside",

@@ -1,0 +1,165 @@
+"""The verbs that look after a store: merging its index, checking everything, compacting, backing up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from agentmem import maintenance
+from agentmem.core import StoreCore
+from agentmem.errors import SegmentDamaged, StoreBusy, StoreReadOnly
+from agentmem.progress import track
+from agentmem.storage import copies
+
+
+@contextmanager
+def _shares(description: str, show: bool) -> Iterator[Callable[[float], None]]:
+    """Give a function that is told the share that is done, and shows it where ``show`` is true."""
+    done = 0.0
+    with track(description, 1.0, show) as advance:
+
+        def report(share: float) -> None:
+            nonlocal done
+            if share > done:
+                advance(share - done)
+                done = share
+
+        yield report
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What ``check`` found.
+
+    Attributes:
+        problems: one line each; empty when all is well.
+        recall: recall@10 of the index against an exact scan, over the sampled records.
+        records: live records.
+    """
+
+    problems: tuple[str, ...] = field(default=())
+    recall: float = 1.0
+    records: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Say whether there are no problems."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What ``verify`` found.
+
+    Attributes:
+        problems: one line each; empty when all is well.
+        records: how many the backup holds, expired ones included; 0 where they could not be counted.
+    """
+
+    problems: tuple[str, ...] = field(default=())
+    records: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Say whether there are no problems."""
+        return not self.problems
+
+
+class CareVerbs(StoreCore):
+    """merge, optimize, wait_for_merge, vacuum, backup, verify, check."""
+
+    def merge(self) -> maintenance.MergeReport:
+        """Merge the tail into the index now, if another process is not doing so."""
+        return self._merge(full=False, report=lambda _: None)
+
+    def optimize(self, progress: bool = False) -> maintenance.MergeReport:
+        """Rebuild the index over all live records, with all cores.
+
+        Args:
+            progress: show a progress bar.
+        """
+        with _shares("building the index", progress) as report:
+            return self._merge(full=True, report=report)
+
+    def _merge(self, *, full: bool, report: Callable[[float], None]) -> maintenance.MergeReport:
+        if self._read_only:
+            raise StoreReadOnly("the store was opened read-only; open it with read_only=False to merge its index")
+        threads = (os.cpu_count() or 1) if full else 1
+        result = maintenance.merge(self.database, self.identity, full=full, threads=threads, progress=report)
+        self.index.reload()
+        return result
+
+    def wait_for_merge(self, timeout: float | None = None) -> None:
+        """Wait for the background merge that this store started, if one is running; for ``timeout`` seconds at most."""
+        if self._merger is not None:
+            self._merger.wait(timeout)
+
+    def vacuum(self) -> None:
+        """Give back free space and overwrite what was deleted, in the database and, by a rebuild, in the index.
+
+        Raises:
+            StoreBusy: another process reads, writes or merges; what was done stays, and the call may be retried.
+        """
+        self.database.vacuum()
+        if self._merge(full=True, report=lambda _: None).busy:
+            raise StoreBusy(f"{self.path}: another process is merging the index; retry when it is done")
+
+    def backup(self, path: str | os.PathLike[str], progress: bool = False) -> int:
+        """Copy the store to a new file, while others may read and write it; return the bytes written.
+
+        The copy is of one moment: every commit before it, no part of any after it.  It is one file with mode 0600 that
+        holds everything; to restore it, copy it to where no process has a store open, and open it there.
+
+        Args:
+            path: of the new file.
+            progress: show a progress bar.
+
+        Raises:
+            InvalidInput: the path exists, is ":memory:", or is the store itself; or inside a transaction.
+            StoreError: it cannot be written; nothing is left behind.
+        """
+        with _shares("backing up", progress) as report:
+            return self.database.backup(os.fspath(path), report)
+
+    @staticmethod
+    def verify(path: str | os.PathLike[str]) -> VerifyReport:
+        """Check a backup, or any store that no process has open, without changing it.
+
+        SQLite's integrity check, the full-text index and the tables compared with each other, vectors, metadata.
+
+        Raises:
+            NotAStore: nothing there, or no store.
+            SchemaTooNew: written by a newer agentmem.
+        """
+        records, problems = copies.verify(os.fspath(path))
+        return VerifyReport(tuple(problems), records)
+
+    def check(self, sample: int = 100) -> CheckReport:
+        """Check everything: SQLite's integrity, the full-text index, checksums of segments, agreement of index and
+        records, and the recall of the index against an exact scan.
+
+        Args:
+            sample: how many records' vectors are searched for.
+        """
+        problems = list(self.database.integrity())
+        with self.snapshot() as (reader, view):
+            problems += self.index.problems
+            for segment in view.segments:
+                try:
+                    segment.verify()
+                except SegmentDamaged as error:
+                    problems.append(str(error))
+            stored = reader.labels_where(None, None, None)
+            indexed = np.sort(view.live_labels())
+            if not np.array_equal(stored, indexed):
+                missing = np.setdiff1d(stored, indexed, assume_unique=True)
+                extra = np.setdiff1d(indexed, stored, assume_unique=True)
+                problems.append(
+                    f"index and records differ: {len(missing)} records not indexed, {len(extra)} dead ones are"
+                )
+            recall = view.audit(sample=sample, k=10, ef=None, seed=0)
+        return CheckReport(tuple(problems), recall, len(stored))

@@ -1,0 +1,28 @@
+"""The command, run in this process."""
+
+import json
+from dataclasses import dataclass
+
+from click.testing import CliRunner
+
+from agentmem.cli import main
+
+
+@dataclass
+class Done:
+    """What a run of the command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        """Standard output as JSON."""
+        return json.loads(self.out)
+
+
+def run(*arguments, stdin=None):
+    """Run ``agentmem`` with arguments."""
+    done = CliRunner().invoke(main, [str(each) for each in arguments], input=stdin, prog_name="agentmem")
+    return Done(done.exit_code, done.stdout, done.stderr)
