@@ -28,20 +28,14 @@ def _registered() -> Migrations:
             db.execute(statement)
 
     @migrations()
-    def m002_stems_of_snowball(db: sqlite_utils.Database) -> None:
-        """Stems came from FTS5, which differs in some words (``biology``, ``possibly``); segments hold them too."""
-        analyzer = Analyzer()
-        pages = "SELECT label, text FROM records WHERE label > ? AND text IS NOT NULL ORDER BY label LIMIT 1000"
-        after = 0
-        while page := db.execute(pages, (after,)).fetchall():
-            terms = [(analyzer.encode(text), label) for label, text in page]
-            db.conn.executemany("UPDATE embeddings SET terms = ? WHERE label = ?", terms)
-            after = page[-1][0]
-        db.execute("DELETE FROM segments")
+    def m002_stems_of_snowball_and_types_in_indexes(db: sqlite_utils.Database) -> None:
+        """Make the stems of some words anew (``biology``, ``possibly``), and put types into indexes over metadata.
 
-    @migrations()
-    def m003_types_in_metadata_indexes(db: sqlite_utils.Database) -> None:
-        """Filters look at the type of a value too: with both in the index they read no record."""
+        Stems came from FTS5, which differs from Snowball's Porter there; segments hold them too.  Filters look at the
+        type of a value as well: with both in the index they read no record.
+        """
+        _write_stems_anew(db)
+        db.execute("DELETE FROM segments")
         indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND name GLOB 'metadata_*'"
         for name, sql in db.execute(indexes).fetchall():
             start = sql.index("json_extract(")
@@ -50,6 +44,16 @@ def _registered() -> Migrations:
             db.execute(f"{sql[:start]}{value}, {value.replace('json_extract', 'json_type', 1)})")
 
     return migrations
+
+
+def _write_stems_anew(db: sqlite_utils.Database) -> None:
+    analyzer = Analyzer()
+    pages = "SELECT label, text FROM records WHERE label > ? AND text IS NOT NULL ORDER BY label LIMIT 1000"
+    after = 0
+    while page := db.execute(pages, (after,)).fetchall():
+        terms = [(analyzer.encode(text), label) for label, text in page]
+        db.conn.executemany("UPDATE embeddings SET terms = ? WHERE label = ?", terms)
+        after = page[-1][0]
 
 
 def inspect(path: str, timeout: float, trace: Trace | None, *, read_only: bool) -> None:

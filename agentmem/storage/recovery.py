@@ -19,6 +19,7 @@ from agentmem.storage.jsontext import load
 from agentmem.storage.migrations import recognise
 from agentmem.storage.paths import literal
 from agentmem.storage.schema import scope_token
+from agentmem.storage.terms import Analyzer
 
 _RANGE = 256
 _MOST = 2**32
@@ -27,7 +28,7 @@ _RECORDS = (
     "SELECT id, text, metadata, namespace, thread, position, session, speaker, created_at, updated_at, expires_at, "
     "importance, label, scope FROM records NOT INDEXED WHERE label"
 )
-_VECTORS = "SELECT label, vector FROM embeddings WHERE label"
+_VECTORS = "SELECT label, vector, terms FROM embeddings WHERE label"
 _LINKS = "SELECT kind, target FROM links WHERE source = ? ORDER BY kind, target"
 _CHANGES = "SELECT seq, id, label, dead FROM changes WHERE seq"
 _LAST_LABELS = (
@@ -89,6 +90,7 @@ class Recovery:
     def __init__(self, path: str) -> None:
         self.path = path
         self.losses = Losses()
+        self._analyzer = Analyzer()
         self._connection = open_at_rest(path)
         try:
             self._connection.run("PRAGMA writable_schema = ON")  # SQLite then opens a file that was cut off.
@@ -124,7 +126,8 @@ class Recovery:
             high = min(low + _RANGE - 1, self._last_label)
             rows = self._read(_RECORDS, low, high, failed)
             vectors_failed: list[int] = []
-            vectors = dict(self._read(_VECTORS, low, high, vectors_failed)) if rows else {}
+            made = self._read(_VECTORS, low, high, vectors_failed) if rows else []
+            vectors = {label: (vector, terms) for label, vector, terms in made}
             for row in rows:
                 found = self._recovered(row, vectors, puts)
                 if found is None:
@@ -202,6 +205,8 @@ class Recovery:
             record = record._replace(metadata=load(fields[2]))
         except ValueError:
             return None
+        if not self._fits(record.text or "", vectors.get(record.label, (None, None))[1]):
+            return None
         vector, vector_lost = self._vector(record.label, vectors)
         if not isinstance(record.metadata, dict) or (vector is None and not (record.text or "").strip()):
             return None
@@ -212,13 +217,22 @@ class Recovery:
         """Return a record's vector, and whether there may have been one that cannot be read."""
         if label not in vectors:
             return None, True
-        blob = vectors[label]
+        blob = vectors[label][0]
         if blob is None:
             return None, False
         if not isinstance(blob, bytes) or len(blob) % 4 or len(blob) != (self._vector_bytes or len(blob)):
             return None, True
         vector = np.frombuffer(blob, np.float32)
         return (vector, False) if np.isfinite(vector).all() else (None, True)
+
+    def _fits(self, text: str, terms: object) -> bool:
+        """Say whether a text is whole: SQLite reads what a cut took from the last page as zeros.
+
+        It has as many words as it had; where these are lost as well, zeros at its end tell.
+        """
+        if isinstance(terms, bytes):
+            return len(terms) == len(self._analyzer.encode(text))
+        return not text.endswith("\0")
 
     def _links(self, id: str) -> list[tuple[str, str]]:
         rows = self._ask(_LINKS, id)

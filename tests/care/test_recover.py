@@ -10,9 +10,10 @@ import pytest
 from care_kit import content, fill
 
 import agentmem
+from agentmem.storage.connection import PAGE_BYTES
 from agentmem.storage.recovery import Recovery
 
-PAGE = 8192
+PAGE = PAGE_BYTES
 COUNT = 4_000
 
 

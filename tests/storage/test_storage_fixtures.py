@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import agentmem
-from agentmem.storage.schema import SCHEMA_VERSION
+from agentmem.storage.paths import field_of
+from agentmem.storage.schema import SCHEMA_VERSION, hex_key
+from agentmem.storage.terms import Analyzer
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = sorted((ROOT / "tests" / "fixtures").glob("schema-*.db"))
@@ -75,3 +77,25 @@ def test_a_store_of_every_version_goes_on_working(fixture, tmp_path):
     with agentmem.MemoryStore(path, embedder="stored", read_only=True) as store:
         assert store.count() == len(labels)
         assert store.get("note-0").importance == 0.75
+
+
+def test_the_second_version_has_new_stems_and_types_in_its_indexes(tmp_path):
+    path = tmp_path / "memory.db"
+    shutil.copy(FIXTURES[0], path)
+    raw = sqlite3.connect(path)
+    raw.execute("UPDATE embeddings SET terms = x'00000000'")
+    raw.execute("INSERT INTO segments VALUES ('base-1-x.seg', 'base', 1, 1, 1, 1, 'x', 0.0)")
+    raw.commit()
+    raw.close()
+    analyzer = Analyzer()
+    with agentmem.MemoryStore(path, embedder="stored", merge="manual") as store:
+        assert store.info()["problems"] == []
+        assert store.explain_plan({"n": {"$gt": 4}})["sqlite"] == [
+            "SEARCH records USING INDEX metadata_" + hex_key(field_of("n").value) + " (<expr>>?)"
+        ]
+    raw = sqlite3.connect(path)
+    rows = raw.execute("SELECT text, terms FROM records JOIN embeddings USING (label)").fetchall()
+    assert {text: terms for text, terms in rows if text} == {text: analyzer.encode(text) for text, _ in rows if text}
+    indexed = raw.execute("SELECT sql FROM sqlite_master WHERE name GLOB 'metadata_*'").fetchall()
+    assert [sql.count("json_extract") + sql.count("json_type") for (sql,) in indexed] == [2]
+    raw.close()
