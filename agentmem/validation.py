@@ -5,27 +5,74 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from agentmem.errors import InvalidInput, InvalidVector
+from agentmem.errors import InvalidFilter, InvalidInput, InvalidVector
 from agentmem.records import METRICS, Float32, Metric
 
 Timestamp = float | int | datetime | str
 """Epoch seconds (UTC), a datetime, or an ISO 8601 string; without an offset it is taken as UTC."""
 
 MAX_K = 100_000
+MAX_INTEGER = 2**63 - 1
+_SHOWN = 200
+
+
+def shown(value: object) -> str:
+    """Return what an error message shows of a value: its repr, cut where it is long; its type where it has none."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def check_choice(value: object, name: str, choices: Iterable[str]) -> str:
+    """Return a word that is one of those that exist."""
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise InvalidInput(f"{name} must be one of {', '.join(map(repr, known))}, got {shown(value)}")
+    return value
+
+
+def check_flag(value: object, name: str) -> bool:
+    """Return True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidInput(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def check_list(value: Any, name: str) -> Sequence[Any]:
+    """Return what has a length and an order: a list, a tuple, an array; not one string and not a mapping or set."""
+    try:
+        len(value)
+    except TypeError:
+        raise InvalidInput(f"{name} must be a list, got {shown(value)} ({type(value).__name__})") from None
+    if isinstance(value, (str, bytes, Mapping, Set)):
+        raise InvalidInput(f"{name} must be a list, got one {type(value).__name__}: {shown(value)}")
+    sequence: Sequence[Any] = value
+    return sequence
+
+
+def check_scope(filter: object, namespace: object) -> tuple[Mapping[str, Any] | None, str | None]:
+    """Return a filter and a namespace, or None where there is none; what is in the filter is looked at later.
+
+    Raises:
+        InvalidFilter: the filter is not a mapping.
+        InvalidInput: the namespace is not a string that SQLite can hold.
+    """
+    if filter is not None and not isinstance(filter, Mapping):
+        raise InvalidFilter(f"a filter must be a mapping, got {shown(filter)} ({type(filter).__name__})")
+    return filter, None if namespace is None else check_string(namespace, "namespace")
 
 
 def check_metric(metric: str) -> Metric:
     """Return the metric, or raise InvalidInput naming those that exist."""
-    for known in METRICS:
-        if metric == known:
-            return known
-    raise InvalidInput(f"metric {metric!r} is unknown; expected one of {', '.join(METRICS)}")
+    return cast(Metric, check_choice(metric, "metric", METRICS))
 
 
 def check_string(value: object, name: str) -> str:
@@ -59,6 +106,8 @@ def optional_string(value: object, name: str) -> str | None:
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > MAX_INTEGER:
+            raise InvalidInput(f"{name} is an integer beyond 64 bits, which is no number of anything; give a string")
         return str(value)
     return check_string(value, name)
 
@@ -99,7 +148,7 @@ def _check_keys(value: object, depth: int = 0) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise InvalidInput(f"metadata keys must be strings, got {key!r} ({type(key).__name__})")
+                raise InvalidInput(f"metadata keys must be strings, got {shown(key)} ({type(key).__name__})")
             if isinstance(item, (Mapping, list, tuple)):
                 _check_keys(item, depth + 1)
     elif isinstance(value, (list, tuple)):
@@ -111,20 +160,20 @@ def _check_keys(value: object, depth: int = 0) -> None:
 def check_number(value: object, name: str, *, low: float = -math.inf, high: float = math.inf) -> float:
     """Return a finite number within [low, high] as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise InvalidInput(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+        raise InvalidInput(f"{name} must be a number, got {shown(value)} ({type(value).__name__})")
     try:
         number = float(value)
     except OverflowError:
-        raise InvalidInput(f"{name} is too large for a float: {value!r}") from None
+        raise InvalidInput(f"{name} is too large for a float: {shown(value)}") from None
     if not math.isfinite(number) or not low <= number <= high:
-        raise InvalidInput(f"{name} must be a finite number from {low:g} to {high:g}, got {value!r}")
+        raise InvalidInput(f"{name} must be a finite number from {low:g} to {high:g}, got {shown(value)}")
     return number
 
 
 def check_count(value: object, name: str, *, low: int, high: int = MAX_K) -> int:
     """Return an integer within [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-        raise InvalidInput(f"{name} must be an integer from {low} to {high}, got {value!r}")
+        raise InvalidInput(f"{name} must be an integer from {low} to {high}, got {shown(value)}")
     return int(value)
 
 
@@ -134,7 +183,7 @@ def check_timestamp(value: object, name: str) -> float:
         try:
             value = datetime.fromisoformat(value.replace("Z", "+00:00"))
         except ValueError:
-            raise InvalidInput(f"{name} is not an ISO 8601 time: {value!r}; e.g. '2026-05-08T13:56:00'") from None
+            raise InvalidInput(f"{name} is not an ISO 8601 time: {shown(value)}; e.g. '2026-05-08T13:56:00'") from None
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
     return check_number(value, name)
@@ -200,7 +249,7 @@ def check_links(value: object) -> tuple[tuple[str, str], ...]:
     links = []
     for link in value:
         if not isinstance(link, (tuple, list)) or len(link) != 2:
-            raise InvalidInput(f"a link must be a (kind, target id) pair, got {link!r}")
+            raise InvalidInput(f"a link must be a (kind, target id) pair, got {shown(link)}")
         links.append((check_string(link[0], "link kind"), check_id(link[1])))
     return tuple(links)
 

@@ -18,6 +18,7 @@ from agentmem.storage.connection import MEMORY, SYNCHRONOUS, Connection, Trace, 
 from agentmem.storage.migrations import inspect, migrate
 from agentmem.storage.reader import Reader
 from agentmem.storage.writer import Writer
+from agentmem.validation import check_choice, check_number
 
 
 class Database:
@@ -65,10 +66,8 @@ class Database:
             StoreBusy: another process held the lock while the store had to be made or migrated.
         """
         path = os.fspath(path)
-        if durability not in SYNCHRONOUS:
-            raise InvalidInput(f"durability must be one of {', '.join(map(repr, SYNCHRONOUS))}, got {durability!r}")
-        if not 0 <= timeout <= threading.TIMEOUT_MAX:
-            raise InvalidInput(f"timeout must be between 0 and {threading.TIMEOUT_MAX:.0f} seconds, got {timeout!r}")
+        check_choice(durability, "durability", SYNCHRONOUS)
+        timeout = check_number(timeout, "timeout", low=0.0, high=threading.TIMEOUT_MAX)
         if read_only and path == MEMORY:
             raise InvalidInput("a store in memory is new and empty; it cannot be opened read-only")
         inspect(path, timeout, trace, read_only=read_only)

@@ -49,6 +49,7 @@ from agentmem.errors import InvalidFilter
 from agentmem.storage.jsontext import dump, protect
 from agentmem.storage.paths import Field, field_of
 from agentmem.storage.schema import scope_token
+from agentmem.validation import shown
 
 MAX_DEPTH = 32
 MAX_VALUES = 30_000
@@ -117,7 +118,7 @@ def _filter(filter: object, depth: int, scope: str) -> Sql:
     if depth > MAX_DEPTH:
         raise InvalidFilter(f"the filter is nested deeper than {MAX_DEPTH} levels; flatten it")
     if not isinstance(filter, Mapping):
-        raise InvalidFilter(f"a filter must be a mapping, got {filter!r} ({type(filter).__name__})")
+        raise InvalidFilter(f"a filter must be a mapping, got {shown(filter)} ({type(filter).__name__})")
     return _join([_entry(key, operand, depth, scope) for key, operand in filter.items()], "AND")
 
 
@@ -126,7 +127,7 @@ def _entry(key: object, operand: Any, depth: int, scope: str) -> Sql:
         return _negated(_filter(operand, depth + 1, scope))
     if key in ("$and", "$or"):
         if not isinstance(operand, (list, tuple)) or not operand:
-            raise InvalidFilter(f"{key} needs a list of at least one filter, got {operand!r}")
+            raise InvalidFilter(f"{key} needs a list of at least one filter, got {shown(operand)}")
         return _join([_filter(each, depth + 1, scope) for each in operand], "AND" if key == "$and" else "OR")
     if isinstance(key, str) and key.startswith("$"):
         if key in _OPERATORS:
@@ -138,7 +139,7 @@ def _entry(key: object, operand: Any, depth: int, scope: str) -> Sql:
 def _unknown(operator: object, where: str) -> InvalidFilter:
     known = " ".join(("$and", "$or", "$not", *map(str, _OPERATORS)))
     return InvalidFilter(
-        f"unknown operator {operator!r} at {where}; the operators are {known} "
+        f"unknown operator {shown(operator)} at {where}; the operators are {known} "
         f"(a metadata key that begins with $ is written with a backslash before it)"
     )
 
@@ -146,7 +147,7 @@ def _unknown(operator: object, where: str) -> InvalidFilter:
 def _field_conditions(field: Field, operand: Any, depth: int) -> Sql:
     """Return the condition of ``path: operand``; of a mapping with $ keys, the conjunction of its operators."""
     if depth > MAX_DEPTH:
-        raise InvalidFilter(f"the filter is nested deeper than {MAX_DEPTH} levels at {field.path!r}; flatten it")
+        raise InvalidFilter(f"the filter is nested deeper than {MAX_DEPTH} levels at {shown(field.path)}; flatten it")
     if not isinstance(operand, Mapping) or not any(isinstance(key, str) and key.startswith("$") for key in operand):
         return _equal(field, _scalar(operand), "$eq")
     parts = []
@@ -154,13 +155,13 @@ def _field_conditions(field: Field, operand: Any, depth: int) -> Sql:
         if operator == "$not":
             if not isinstance(value, Mapping):
                 raise InvalidFilter(
-                    f"$not at {field.path!r} needs a mapping of operators, got {value!r}; use $ne for a value"
+                    f"$not at {shown(field.path)} needs a mapping of operators, got {shown(value)}; use $ne for a value"
                 )
             parts.append(_negated(_field_conditions(field, value, depth + 1)))
         elif operator in _OPERATORS:
             parts.append(_OPERATORS[operator](field, _scalar(value), operator))
         else:
-            raise _unknown(operator, f"path {field.path!r}")
+            raise _unknown(operator, f"path {shown(field.path)}")
     return _join(parts, "AND")
 
 
@@ -169,7 +170,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _refuse(field: Field, operator: str, problem: str) -> InvalidFilter:
-    return InvalidFilter(f"{operator} at {field.path!r}: {problem}")
+    return InvalidFilter(f"{operator} at {shown(field.path)}: {problem}")
 
 
 def _checked(field: Field, value: Any, operator: str) -> Any:
@@ -178,14 +179,16 @@ def _checked(field: Field, value: Any, operator: str) -> Any:
         return value
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
-            raise _refuse(field, operator, f"the integer {value} does not fit 64 bits; compare with a float instead")
+            raise _refuse(
+                field, operator, f"the integer {shown(value)} does not fit 64 bits; compare with a float instead"
+            )
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise _refuse(field, operator, f"{value} is not a JSON number; use $exists or a bound")
     elif isinstance(value, str):
         _canonical(field, value, operator)
     elif not isinstance(value, (list, tuple, dict)):
-        raise _refuse(field, operator, f"{value!r} ({type(value).__name__}) is not a JSON value")
+        raise _refuse(field, operator, f"{shown(value)} ({type(value).__name__}) is not a JSON value")
     return value
 
 
@@ -243,7 +246,7 @@ def _not_equal(field: Field, operand: Any, operator: str) -> Sql:
 def _ordered(field: Field, operand: Any, operator: str) -> Sql:
     operand = _checked(field, operand, operator)
     if isinstance(operand, bool) or not isinstance(operand, (int, float, str)):
-        raise _refuse(field, operator, f"needs a number or a string, got {operand!r}")
+        raise _refuse(field, operator, f"needs a number or a string, got {shown(operand)}")
     sign = _ORDER[operator]
     if field.kind != "json":
         return (f"{field.value} {sign} ?", (operand,)) if _comparable(field, operand) else _FALSE
@@ -256,7 +259,7 @@ def _in(field: Field, operand: Any, operator: str) -> Sql:
     if isinstance(operand, np.ndarray):
         operand = operand.tolist()
     if not isinstance(operand, (list, tuple, set, frozenset)):
-        raise _refuse(field, operator, f"needs a list, got {operand!r} ({type(operand).__name__})")
+        raise _refuse(field, operator, f"needs a list, got {shown(operand)} ({type(operand).__name__})")
     strings: list[str] = []
     numbers: list[float] = []
     others: list[Sql] = []
@@ -286,7 +289,7 @@ def _not_in(field: Field, operand: Any, operator: str) -> Sql:
 
 def _exists(field: Field, operand: Any, operator: str) -> Sql:
     if not isinstance(operand, bool):
-        raise _refuse(field, operator, f"needs True or False, got {operand!r}")
+        raise _refuse(field, operator, f"needs True or False, got {shown(operand)}")
     there = field.type if field.kind == "json" else field.value
     return f"{there} IS {'NOT ' if operand else ''}NULL", ()
 
@@ -309,7 +312,7 @@ def _match(field: Field, operand: Any, operator: str) -> Sql:
     if field.path != "@text":
         raise _refuse(field, operator, "full-text search covers @text only")
     if not isinstance(operand, str) or not operand.strip():
-        raise _refuse(field, operator, f"needs a query that is not empty, got {operand!r}")
+        raise _refuse(field, operator, f"needs a query that is not empty, got {shown(operand)}")
     problem = _SYNTAX.problem(_checked(field, operand, operator))
     if problem:
         raise _refuse(field, operator, f"{problem}; put words with punctuation in double quotes, e.g. '\"don''t\"'")
