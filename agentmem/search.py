@@ -20,6 +20,7 @@ from agentmem.ranking import Ranker
 from agentmem.records import Explanation, Float32, Hit, Int64, Query
 from agentmem.rerank.evidence import SOURCES
 from agentmem.rerank.fusion import Ranking
+from agentmem.storage.filters import Sql, compile_filter
 from agentmem.storage.reader import Reader
 
 FILTER_CACHE = 32
@@ -51,7 +52,7 @@ class Searcher:
     def __init__(self, core: StoreCore) -> None:
         self._core = core
         self._ranker = Ranker(core)
-        self._filters: dict[tuple[str, str | None], _KeptFilter] = {}
+        self._filters: dict[tuple[Sql, str | None], _KeptFilter] = {}
 
     def run(self, query: Query) -> list[Hit]:
         """Return the hits of a query."""
@@ -117,7 +118,7 @@ class Searcher:
             return view.scope(namespace, now)
         if self._core.database.in_transaction():
             return view.scope(namespace, now, reader.labels_where(filter, namespace, None))
-        key = (repr(filter), namespace)
+        key = (compile_filter(filter, namespace), namespace)
         kept = self._filters.get(key)
         if kept is None or kept.seq != view.seq:
             kept = _KeptFilter(view.seq, reader.labels_where(filter, namespace, None))
@@ -161,7 +162,7 @@ class Searcher:
             query.k,
             query.offset,
             query.namespace,
-            repr(query.filter),
+            compile_filter(query.filter, query.namespace),
             query.exact,
             query.min_score,
             query.explain,
