@@ -81,7 +81,8 @@ def field_of(path: object, scope: str = "") -> Field:
             return Field(path, "number", name)
         known = ", ".join(f"@{field}" for field in (*TEXT_FIELDS, *NUMBER_FIELDS))
         raise InvalidFilter(
-            f"path {shown(path)}: the record's own fields are {known}; a metadata key is written {shown(chr(92) + path)}"
+            f"path {shown(path)}: the record's own fields are {known}; "
+            f"a metadata key is written {shown(chr(92) + path)}"
         )
     try:
         path.encode()
