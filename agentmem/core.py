@@ -55,7 +55,7 @@ class StoreCore:
         self.analyzer = Analyzer()
         self._closed = False
         self._read_only = check_flag(read_only, "read_only")
-        self._database = Database.open(os.fspath(path), read_only=read_only, timeout=timeout, durability=durability)
+        self._database = Database.open(path, read_only=self._read_only, timeout=timeout, durability=durability)
         try:
             self.identity, self.embedder = settle(self._database, embedder, dimension, metric, self.tokenizer)
         except BaseException:

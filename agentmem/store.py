@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from threading import TIMEOUT_MAX
 from types import TracebackType
 from typing import Any, Literal
 
@@ -217,6 +218,7 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
 
     def wait_for_merge(self, timeout: float | None = None) -> None:
         """Wait for the background merge that this store started, if one is running; for ``timeout`` seconds at most."""
+        timeout = None if timeout is None else check.check_number(timeout, "timeout", low=0.0, high=TIMEOUT_MAX)
         if self._merger is not None:
             self._merger.wait(timeout)
 

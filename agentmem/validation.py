@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ Timestamp = float | int | datetime | str
 
 MAX_K = 100_000
 MAX_INTEGER = 2**63 - 1
+MAX_METADATA_DEPTH = 100
 _SHOWN = 200
 
 
@@ -29,6 +31,17 @@ def shown(value: object) -> str:
     except Exception:
         return f"<{type(value).__name__}>"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def check_path(value: str | os.PathLike[str]) -> str:
+    """Return a path as a string that can name a file."""
+    try:
+        path = check_string(os.fspath(value), "path")
+    except TypeError:
+        raise InvalidInput(f"path must be a string or a Path, got {shown(value)} ({type(value).__name__})") from None
+    if not path or "\0" in path:
+        raise InvalidInput(f"path {shown(path)} is empty or holds U+0000; no file has such a name")
+    return path
 
 
 def check_choice(value: object, name: str, choices: Iterable[str]) -> str:
@@ -143,8 +156,8 @@ def check_metadata(value: object) -> Mapping[str, Any]:
 
 
 def _check_keys(value: object, depth: int = 0) -> None:
-    if depth > 100:
-        raise InvalidInput("metadata is nested deeper than 100 levels; flatten it")
+    if depth > MAX_METADATA_DEPTH:
+        raise InvalidInput(f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels; flatten it")
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -166,7 +179,8 @@ def check_number(value: object, name: str, *, low: float = -math.inf, high: floa
     except OverflowError:
         raise InvalidInput(f"{name} is too large for a float: {shown(value)}") from None
     if not math.isfinite(number) or not low <= number <= high:
-        raise InvalidInput(f"{name} must be a finite number from {low:g} to {high:g}, got {shown(value)}")
+        bounds = "" if low == -math.inf and high == math.inf else f" from {low:g} to {high:g}"
+        raise InvalidInput(f"{name} must be a finite number{bounds}, got {shown(value)}")
     return number
 
 

@@ -13,6 +13,8 @@ from typing import IO, Any
 
 from agentmem.cli.app import Failure
 from agentmem.cli.common import RECORD_FIELDS
+from agentmem.errors import InvalidInput
+from agentmem.validation import check_id, check_number
 
 FIELDS = frozenset({*RECORD_FIELDS, "embedding", "updated_at", "ttl", "expires_at", "links"})
 
@@ -46,8 +48,11 @@ def _fields(raw: bytes, where: str) -> dict[str, Any]:
     unknown = sorted(set(fields) - FIELDS)
     if unknown:
         raise _bad(where, f"unknown field {', '.join(unknown)}; there are {', '.join(sorted(FIELDS))}")
-    if fields.get("id") is not None and not isinstance(fields["id"], str):
-        raise _bad(where, "id is not a string")
+    if fields.get("id") is not None:
+        try:
+            check_id(fields["id"])
+        except InvalidInput as error:
+            raise _bad(where, str(error)) from error
     embedding = fields.get("embedding")
     if embedding is not None and not isinstance(embedding, list):
         raise _bad(where, "embedding is not a list of numbers")
@@ -62,10 +67,11 @@ def _expire(fields: dict[str, Any], where: str, now: float) -> bool:
     expires_at = fields.get("expires_at")
     if expires_at is None:
         return False
-    if isinstance(expires_at, bool) or not isinstance(expires_at, (int, float)):
-        raise _bad(where, "expires_at is not a number of epoch seconds")
-    fields["ttl"] = expires_at - now
-    return bool(expires_at <= now)
+    try:
+        fields["ttl"] = check_number(expires_at, "expires_at") - now
+    except InvalidInput as error:
+        raise _bad(where, str(error)) from error
+    return bool(fields["ttl"] <= 0)
 
 
 def read_lines(file: IO[bytes]) -> Iterator[Line]:

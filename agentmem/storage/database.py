@@ -18,7 +18,7 @@ from agentmem.storage.connection import MEMORY, SYNCHRONOUS, Connection, Trace, 
 from agentmem.storage.migrations import inspect, migrate
 from agentmem.storage.reader import Reader
 from agentmem.storage.writer import Writer
-from agentmem.validation import check_choice, check_number
+from agentmem.validation import check_choice, check_number, check_path
 
 
 class Database:
@@ -59,13 +59,13 @@ class Database:
             trace: called with every SQL statement.
 
         Raises:
-            InvalidInput: an argument out of range.
+            InvalidInput: an argument out of range, or a path that no file can have.
             NotAStore: a directory, another program's file, or a path that cannot be opened.
             SchemaTooNew: written by a newer agentmem; left untouched.
             StoreDamaged: SQLite reports a malformed database.
             StoreBusy: another process held the lock while the store had to be made or migrated.
         """
-        path = os.fspath(path)
+        path = check_path(path)
         check_choice(durability, "durability", SYNCHRONOUS)
         timeout = check_number(timeout, "timeout", low=0.0, high=threading.TIMEOUT_MAX)
         if read_only and path == MEMORY:

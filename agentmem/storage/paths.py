@@ -8,7 +8,7 @@ from typing import Literal
 
 from agentmem.errors import InvalidFilter
 from agentmem.storage.jsontext import protect
-from agentmem.validation import shown
+from agentmem.validation import MAX_METADATA_DEPTH, shown
 
 TEXT_FIELDS = ("id", "text", "namespace", "thread", "session", "speaker")
 MAX_UNUSUAL_KEYS = 4
@@ -48,11 +48,11 @@ def split(path: str) -> list[str]:
     Raises:
         InvalidFilter: the path ends in a backslash.
     """
-    keys = [""]
+    keys: list[list[str]] = [[]]
     characters = iter(path)
     for character in characters:
         if character == ".":
-            keys.append("")
+            keys.append([])
             continue
         if character == "\\":
             character = next(characters, "")
@@ -60,15 +60,15 @@ def split(path: str) -> list[str]:
                 raise InvalidFilter(
                     f"path {shown(path)} ends in a backslash, which must stand before the character it escapes"
                 )
-        keys[-1] += character
-    return keys
+        keys[-1].append(character)
+    return ["".join(key) for key in keys]
 
 
 def field_of(path: object, scope: str = "") -> Field:
     """Return the field that a path names, for a search within ``scope`` (see ``Field``).
 
     Raises:
-        InvalidFilter: not a string, not valid Unicode, too many keys that need a subquery each, or "@" with a name
+        InvalidFilter: not a string, not valid Unicode, more keys than metadata has levels, or "@" with a name
             that no own field has.
     """
     if not isinstance(path, str):
@@ -98,6 +98,11 @@ def _plain(key: str) -> bool:
 
 def _metadata_field(path: str, keys: Sequence[str]) -> Field:
     """Each step's SQL holds the way to it once, or it would double in length with every key."""
+    if len(keys) > MAX_METADATA_DEPTH + 1:
+        raise InvalidFilter(
+            f"path {shown(path)} has {len(keys)} keys; metadata is nested at most {MAX_METADATA_DEPTH} levels deep, "
+            "and a dot within a key is written with a backslash before it"
+        )
     container, value, type_, run, nested = "metadata", "", "", "", 0
     for key in keys:
         if _plain(key):

@@ -47,6 +47,8 @@ def test_a_path_through_unusual_keys_grows_with_their_number() -> None:
     for path in ("." * 5, ".".join(['"'] * 5), "a.." * 5):
         with pytest.raises(InvalidFilter, match="4 are possible"):
             compile_filter({path: 1})
+    with pytest.raises(InvalidFilter, match="has 500001 keys"):
+        compile_filter({"a." * 500_000: 1})
 
 
 def test_unusual_keys_are_found_at_any_depth(db: Database) -> None:
