@@ -122,9 +122,8 @@ class Searcher:
         kept = self._filters.get(key)
         if kept is None or kept.seq != view.seq:
             kept = _KeptFilter(view.seq, reader.labels_where(filter, namespace, None))
-            if len(self._filters) >= FILTER_CACHE:
-                self._filters.clear()
-            self._filters[key] = kept
+            current = {other: each for other, each in self._filters.items() if each.seq == view.seq}
+            self._filters = {**(current if len(current) < FILTER_CACHE else {}), key: kept}
         return kept.scope(view, namespace, now)
 
     def knn(

@@ -1,8 +1,10 @@
 """The public verbs, one promise a test."""
 
 import datetime
+import gc
 import math
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -31,6 +33,18 @@ def test_filters_that_print_alike_are_kept_apart(cache_size):
         store.add("it", embedding=ONE, metadata={"x": 1000})
         assert len(store.search(embedding=ONE, filter={"x": {"$in": first}})) == 1
         assert store.search(embedding=ONE, filter={"x": {"$in": second}}) == []
+
+
+def test_a_kept_filter_does_not_keep_an_index_that_is_past(vectors_store):
+    vectors_store.add("it", embedding=ONE, metadata={"x": 1})
+    vectors_store.search(embedding=ONE, filter={"x": 1})
+    with vectors_store.snapshot() as (_, view):
+        past = weakref.ref(view)
+    del view
+    vectors_store.add("other", embedding=TWO)
+    vectors_store.search(embedding=ONE, filter={"x": 2})
+    gc.collect()
+    assert past() is None
 
 
 @pytest.mark.parametrize("words", ["book club ", "1", "ab1", "x", "Anna ", "March 3, "])
