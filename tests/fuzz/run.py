@@ -20,10 +20,16 @@ from pathlib import Path
 HERE = Path(__file__).parent
 TARGETS = sorted(path.stem for path in (HERE / "targets").glob("[!_]*.py"))
 TOKENS = [
-    b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b"null", b"true", b"-0.0", b"1e999", b"9" * 25, b'"$in"',
-    b'"$not"', b'"$or"', b'"$match"', b'"$contains"', b'"@id"', b'"@position"', b"\\u0000", b"\\ud800", b"\xef\xb7\x90", b"\n",
-    b".",    b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\x01\x00\x00\x00", b'"id"', b'"embedding"', b'"links"', b'"text"',
-]  # fmt: skip
+    *(mark.encode() for mark in '"\\{}[]:,.\n'),
+    *(word.encode() for word in ("null", "true", "-0.0", "1e999", "9" * 25, "\ufdd0", "\\u0000", "\\ud800")),
+    *(
+        f'"{name}"'.encode()
+        for name in ("$in", "$not", "$or", "$match", "$contains", "@id", "@position", "id", "links")
+    ),
+    b"\xff\xff\xff\xff",
+    b"\x00\x00\x00\x80",
+    b"\x01\x00\x00\x00",
+]
 
 Target = Callable[[bytes], None]
 

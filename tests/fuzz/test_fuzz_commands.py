@@ -100,7 +100,7 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
             "-k": numbers,
             "--offset": numbers,
             **SCOPE,
-            "--mechanism": texts | st.sampled_from(["dense", "lexical", "rrf", "flash-attention"]),
+            "--mechanism": texts | st.sampled_from(["dense", "lexical", "rrf", "standard-mha"]),
             "--ef": numbers,
             "--exact": None,
             "--min-score": numbers,
