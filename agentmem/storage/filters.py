@@ -30,6 +30,8 @@ integers beyond 64 bits                in a filter refused (InvalidFilter); in m
 arrays and objects                     ``$eq`` compares them whole, as canonical JSON: order of keys does not matter,
                                        order of elements does, and within them 1 and 1.0 differ
 paths through arrays                   lead nowhere (missing); use ``$contains``
+paths of more than 101 keys            refused (InvalidFilter), as are those through more than 4 keys that are empty
+                                       or hold a quote, a backslash or a control character
 U+0000 in strings                      equal only to itself; in the order of metadata it stands where U+FDD0 does
 =====================================  =========================================================================
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -31,11 +32,58 @@ def store() -> MemoryStore:
     return made
 
 
+KEYS = [
+    "topic",
+    "n",
+    "l",
+    "o",
+    "o.p",
+    ".'",
+    "x",
+    "@id",
+    "@text",
+    "@position",
+    "@importance",
+    "@no",
+    "\\@id",
+    "a\\.b",
+    "\\",
+]
+OPERATORS = ["$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$contains", "$match", "$not", "$no"]
+VALUES: list[Any] = [
+    None, True, False, 0, 1, -1, 1.0, 1.5, 2**63 - 1, 2**63, 2**70, 1e308, float("inf"), "", "a", "b", "life", "book*",
+    "\0", "\ufdd0", "'", '"', "NOT", "users/1", [], {}, [1, "a", None], {"p": True}, {"'": 1.5}, b"x", "\ud800",
+]  # fmt: skip
+
+
+def built(data: Iterator[int], depth: int = 0) -> Any:
+    """Return a filter, or something like one, that follows from bytes: each is a choice."""
+    kind = next(data, 0) % 8
+    if depth > 40 or kind == 0:
+        return VALUES[next(data, 0) % len(VALUES)]
+    if kind in (1, 2):
+        return {("$and", "$or")[kind - 1]: [built(data, depth + 1) for _ in range(next(data, 0) % 4)]}
+    if kind == 3:
+        return {"$not": built(data, depth + 1)}
+    if kind == 4:
+        return [built(data, depth + 1) for _ in range(next(data, 0) % 4)]
+    key = KEYS[next(data, 0) % len(KEYS)]
+    if kind == 5:
+        return {key: built(data, depth + 1)}
+    operators = [OPERATORS[next(data, 0) % len(OPERATORS)] for _ in range(kind - 5)]
+    return {key: {operator: built(data, depth + 1) for operator in operators}}
+
+
 def run(data: bytes) -> None:
-    """Count, list and search with the filter that ``data`` is as JSON; a filter and its negation share the records."""
+    """Count, list and search with a filter; it and its negation share the records.
+
+    The filter is ``data`` as JSON, or else what its bytes build.
+    """
     try:
         filter: Any = json.loads(data)
     except (ValueError, RecursionError):
+        filter = built(iter(data))
+    if filter is None:
         return
     try:
         found = {record.id for record in store().iterate(filter)}
