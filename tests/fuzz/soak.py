@@ -24,6 +24,7 @@ import numpy as np
 from agentmem import MemoryStore
 from agentmem.progress import track
 
+HERE = Path(__file__).parent
 DIMENSION = 32
 RECORDS = 1_000
 WARM_UP = 0.1

@@ -110,7 +110,7 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
     ),
     "stats": ([], STORE),
 }  # fmt: skip
-EXAMPLES = {"add": 60, "import": 120, "search": 60, "demo": 4}
+EXAMPLES = {"add": 120, "import": 300, "search": 120, "demo": 4}
 WRITES = {"add", "delete", "import"}
 
 
@@ -164,7 +164,7 @@ def test_a_command_line_works_or_is_refused_in_one_line(folder: Path, command: s
     with MemoryStore(folder / "memory.db", merge="manual") as store:
         tables, before = kit.schema(store), kit.contents(store)
 
-        @settings(max_examples=EXAMPLES.get(command, 30), suppress_health_check=list(HealthCheck))
+        @settings(max_examples=EXAMPLES.get(command, 60), suppress_health_check=list(HealthCheck))
         @given(lines(command), JSONL if command == "import" else st.just(b""))
         def one(words: list[str], content: bytes) -> None:
             (folder / "in.jsonl").write_bytes(content)

@@ -109,7 +109,7 @@ VERBS: dict[str, tuple[Given, Given]] = {
 }  # fmt: skip
 PLAIN = {"close", "info", "merge", "purge_expired", "stats", "transaction", "vacuum"}
 """Verbs that take no argument."""
-EXAMPLES = {"check": 10, "optimize": 10, "create_metadata_index": 40, "search": 150, "add": 150, "add_many": 150}
+EXAMPLES = {"check": 20, "optimize": 20, "create_metadata_index": 40, "search": 400, "add": 300, "add_many": 300}
 
 
 def test_every_verb_is_fuzzed() -> None:
@@ -156,7 +156,7 @@ def test_a_verb_does_what_was_asked_and_nothing_else(store: MemoryStore, verb: s
     before = kit.contents(store)
     done = refused = 0
 
-    @settings(max_examples=EXAMPLES.get(verb, 80), suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES.get(verb, 150), suppress_health_check=list(HealthCheck))
     @given(calls(verb))
     def one(arguments: Given) -> None:
         nonlocal before, done, refused
@@ -340,7 +340,7 @@ def test_a_store_is_opened_or_refused(tmp_path: Path) -> None:
     names = sorted(set(inspect.signature(MemoryStore).parameters) - {"path"})
     outcomes: set[str] = set()
 
-    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=200, suppress_health_check=list(HealthCheck))
     @given(st.dictionaries(st.sampled_from(names), kit.anything, max_size=2), kit.anything)
     def one(options: Given, name: Any) -> None:
         path = f"{tmp_path}/{name.replace('/', '_').replace('.', '_')}" if isinstance(name, str) else name
