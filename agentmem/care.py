@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import TIMEOUT_MAX
 
 import numpy as np
 
 from agentmem import maintenance
+from agentmem import validation as check
 from agentmem.core import StoreCore
 from agentmem.errors import SegmentDamaged, StoreBusy, StoreReadOnly
 from agentmem.progress import track
@@ -82,7 +84,7 @@ class CareVerbs(StoreCore):
         Args:
             progress: show a progress bar.
         """
-        with _shares("building the index", progress) as report:
+        with _shares("building the index", check.check_flag(progress, "progress")) as report:
             return self._merge(full=True, report=report)
 
     def _merge(self, *, full: bool, report: Callable[[float], None]) -> maintenance.MergeReport:
@@ -95,6 +97,7 @@ class CareVerbs(StoreCore):
 
     def wait_for_merge(self, timeout: float | None = None) -> None:
         """Wait for the background merge that this store started, if one is running; for ``timeout`` seconds at most."""
+        timeout = None if timeout is None else check.check_number(timeout, "timeout", low=0.0, high=TIMEOUT_MAX)
         if self._merger is not None:
             self._merger.wait(timeout)
 
@@ -122,8 +125,9 @@ class CareVerbs(StoreCore):
             InvalidInput: the path exists, is ":memory:", or is the store itself; or inside a transaction.
             StoreError: it cannot be written; nothing is left behind.
         """
-        with _shares("backing up", progress) as report:
-            return self.database.backup(os.fspath(path), report)
+        path = check.check_path(path)
+        with _shares("backing up", check.check_flag(progress, "progress")) as report:
+            return self.database.backup(path, report)
 
     @staticmethod
     def verify(path: str | os.PathLike[str]) -> VerifyReport:
@@ -135,7 +139,7 @@ class CareVerbs(StoreCore):
             NotAStore: nothing there, or no store.
             SchemaTooNew: written by a newer agentmem.
         """
-        records, problems = copies.verify(os.fspath(path))
+        records, problems = copies.verify(check.check_path(path))
         return VerifyReport(tuple(problems), records)
 
     def check(self, sample: int = 100) -> CheckReport:
@@ -145,6 +149,7 @@ class CareVerbs(StoreCore):
         Args:
             sample: how many records' vectors are searched for.
         """
+        sample = check.check_count(sample, "sample", low=1)
         problems = list(self.database.integrity())
         with self.snapshot() as (reader, view):
             problems += self.index.problems

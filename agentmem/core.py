@@ -9,7 +9,7 @@ from typing import Literal
 from agentmem import maintenance
 from agentmem.cache import ResultCache
 from agentmem.embed import StaticEmbedder
-from agentmem.errors import InvalidInput, StoreClosed
+from agentmem.errors import StoreClosed
 from agentmem.hooks import HookRegistry
 from agentmem.identity import settle
 from agentmem.index.view import View
@@ -20,7 +20,7 @@ from agentmem.records import Hit
 from agentmem.storage.database import Database
 from agentmem.storage.reader import Reader
 from agentmem.storage.terms import Analyzer
-from agentmem.validation import check_count, check_number
+from agentmem.validation import check_choice, check_count, check_flag, check_number
 
 
 class _Snapshot:
@@ -72,8 +72,7 @@ class StoreCore:
         hook_errors: Literal["report", "raise"],
         merge: str,
     ) -> None:
-        if merge not in ("background", "manual"):
-            raise InvalidInput(f"merge must be 'background' or 'manual', got {merge!r}")
+        check_choice(merge, "merge", ("background", "manual"))
         self.candidates = check_count(candidates, "candidates", low=1, high=100)
         self.hooks = HookRegistry(hook_errors)
         self.metrics = Metrics()
@@ -84,8 +83,8 @@ class StoreCore:
         self.tokenizer = StaticEmbedder()
         self.analyzer = Analyzer()
         self._closed = False
-        self._read_only = read_only
-        self._database = Database.open(os.fspath(path), read_only=read_only, timeout=timeout, durability=durability)
+        self._read_only = check_flag(read_only, "read_only")
+        self._database = Database.open(path, read_only=self._read_only, timeout=timeout, durability=durability)
         try:
             self.identity, self.embedder = settle(self._database, embedder, dimension, metric, self.tokenizer)
         except BaseException:

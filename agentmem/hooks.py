@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 from agentmem.errors import HookFailed, InvalidInput
 from agentmem.records import Float32, Hit, Query
 from agentmem.rerank.query import QueryProfile, analyze_query_complexity, detect_task_type
+from agentmem.validation import check_choice
 
 log = logging.getLogger("agentmem.hooks")
 
@@ -110,8 +111,7 @@ class HookRegistry:
     """
 
     def __init__(self, errors: Literal["report", "raise"] = "report") -> None:
-        if errors not in ("report", "raise"):
-            raise InvalidInput(f"hook_errors must be 'report' or 'raise', got {errors!r}")
+        check_choice(errors, "hook_errors", ("report", "raise"))
         self.errors = errors
         self.version = 0
         self._hooks: dict[Point, tuple[Hook, ...]] = {

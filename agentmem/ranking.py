@@ -25,6 +25,7 @@ from agentmem.rerank.evidence import (
 )
 from agentmem.rerank.lexicon import phrase_scores
 from agentmem.terms import TIME_IDS, WordPieces
+from agentmem.validation import shown
 
 RADIUS = 3
 """A turn is judged with this many turns on either side of it."""
@@ -39,10 +40,10 @@ def check_mechanism(name: str) -> str:
     Raises:
         UnknownMechanism: the message lists those that exist.
     """
-    if name == "auto" or name in fusion.FUSIONS or name in attention.mechanism_names():
-        return name
-    known = ["auto", *fusion.FUSIONS, *attention.mechanism_names()]
-    raise UnknownMechanism(f"no mechanism is called {name!r}; there are {', '.join(known)}")
+    known = ("auto", *fusion.FUSIONS, *attention.mechanism_names())
+    if not isinstance(name, str) or name not in known:
+        raise UnknownMechanism(f"no mechanism is called {shown(name)}; there are {', '.join(known)}")
+    return name
 
 
 class Ranker:

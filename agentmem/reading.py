@@ -7,7 +7,7 @@ from typing import Any
 
 from agentmem import validation as check
 from agentmem.core import StoreCore
-from agentmem.errors import InvalidInput, NotFound
+from agentmem.errors import NotFound
 from agentmem.records import Change, Float32, Record
 
 Filter = Mapping[str, Any]
@@ -29,11 +29,9 @@ class ReadingVerbs(StoreCore):
 
     def get_many(self, ids: Sequence[str]) -> list[Record | None]:
         """Return the records with these ids, in their order; None where there is none or it has expired."""
-        if isinstance(ids, str):
-            raise InvalidInput("get_many takes a list of ids; use get() for one")
         now = check.wall_clock()
         with self.database.read() as reader:
-            found = reader.get([check.check_id(id) for id in ids])
+            found = reader.get([check.check_id(id) for id in check.check_list(ids, "ids")])
         return [None if r is None or (r.expires_at is not None and r.expires_at <= now) else r for r in found]
 
     def vector(self, id: str) -> Float32 | None:
@@ -60,6 +58,7 @@ class ReadingVerbs(StoreCore):
 
     def count(self, filter: Filter | None = None, namespace: str | None = None) -> int:
         """Return the number of live records that match."""
+        filter, namespace = check.check_scope(filter, namespace)
         with self.database.read() as reader:
             return reader.count(filter, namespace, check.wall_clock())
 
@@ -71,7 +70,8 @@ class ReadingVerbs(StoreCore):
         No snapshot is pinned between pages: a record changed while iterating may come again with its new content, and
         one deleted meanwhile may have come already.
         """
-        check.check_count(batch, "batch", low=1)
+        batch = check.check_count(batch, "batch", low=1)
+        filter, namespace = check.check_scope(filter, namespace)
         after = 0
         while True:
             with self.database.read() as reader:
@@ -82,7 +82,14 @@ class ReadingVerbs(StoreCore):
             after = page[-1].label
 
     def changes(self, since: int = 0, limit: int | None = None) -> list[Change]:
-        """Return the committed changes after a seq, oldest first; deletes among them."""
+        """Return the committed changes after a seq, oldest first; deletes among them.
+
+        Args:
+            since: a seq, 0 for all changes.
+            limit: how many at most; None for all.
+        """
+        since = check.check_count(since, "since", low=0, high=check.MAX_INTEGER)
+        limit = None if limit is None else check.check_count(limit, "limit", low=0, high=check.MAX_INTEGER)
         with self.database.read() as reader:
             return reader.changes(since, limit)
 
@@ -94,6 +101,7 @@ class ReadingVerbs(StoreCore):
 
     def namespaces(self, prefix: str | None = None) -> dict[str, int]:
         """Return {namespace: number of records}, all or those that begin with a prefix."""
+        prefix = None if prefix is None else check.check_string(prefix, "prefix")
         with self.database.read() as reader:
             return dict(reader.namespaces(prefix))
 
@@ -128,6 +136,7 @@ class ReadingVerbs(StoreCore):
 
     def explain_plan(self, filter: Filter | None = None, namespace: str | None = None) -> dict[str, Any]:
         """Return how a search with this filter and namespace would go: SQLite's plan, rows in scope, scan or graph."""
+        filter, namespace = check.check_scope(filter, namespace)
         now = check.wall_clock()
         with self.snapshot() as (reader, view):
             labels = None if filter is None else reader.labels_where(filter, namespace, now)

@@ -19,6 +19,7 @@ from agentmem.ranking import Ranker
 from agentmem.records import Explanation, Float32, Hit, Int64, Query
 from agentmem.rerank.evidence import SOURCES
 from agentmem.rerank.fusion import Ranking
+from agentmem.storage.filters import Sql, compile_filter
 from agentmem.storage.reader import Reader
 
 FILTER_CACHE = 32
@@ -50,7 +51,7 @@ class Searcher:
     def __init__(self, core: StoreCore) -> None:
         self._core = core
         self._ranker = Ranker(core)
-        self._filters: dict[tuple[str, str | None], _KeptFilter] = {}
+        self._filters: dict[tuple[Sql, str | None], _KeptFilter] = {}
 
     def run(self, query: Query) -> list[Hit]:
         """Return the hits of a query."""
@@ -116,13 +117,12 @@ class Searcher:
             return view.scope(namespace, now)
         if self._core.database.in_transaction():
             return view.scope(namespace, now, reader.labels_where(filter, namespace, None))
-        key = (repr(filter), namespace)
+        key = (compile_filter(filter, namespace), namespace)
         kept = self._filters.get(key)
         if kept is None or kept.seq != view.seq:
             kept = _KeptFilter(view.seq, reader.labels_where(filter, namespace, None))
-            if len(self._filters) >= FILTER_CACHE:
-                self._filters.clear()
-            self._filters[key] = kept
+            current = {other: each for other, each in self._filters.items() if each.seq == view.seq}
+            self._filters = {**(current if len(current) < FILTER_CACHE else {}), key: kept}
         return kept.scope(view, namespace, now)
 
     def knn(
@@ -160,7 +160,7 @@ class Searcher:
             query.k,
             query.offset,
             query.namespace,
-            repr(query.filter),
+            compile_filter(query.filter, query.namespace),
             query.exact,
             query.min_score,
             query.explain,

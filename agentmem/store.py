@@ -135,13 +135,15 @@ class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, StoreCor
         """
         if texts is None and embeddings is None:
             raise InvalidInput("search_many needs texts, embeddings, or both")
-        if isinstance(texts, str):
-            raise InvalidInput("texts is one string; give a list, or use search()")
+        if texts is not None:
+            check.check_list(texts, "texts")
+        if embeddings is not None:
+            embeddings = check.check_matrix(embeddings, self.identity.dimension, self.identity.metric)
         if texts is not None and embeddings is None and self.embedder is not None:
             vectors: Any = [v if v.any() else None for v in self.ingest.embed([check.check_query(t) for t in texts])]
         else:
             vectors = embeddings
-        count = len(texts) if texts is not None else len(embeddings)
+        count = len(vectors if texts is None else texts)
         if vectors is not None and len(vectors) != count:
             raise InvalidInput(f"{count} texts but {len(vectors)} embeddings")
         return [
@@ -180,7 +182,8 @@ class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, StoreCor
         queries = check.check_matrix(vectors, self.identity.dimension, self.identity.metric, "vectors")
         k = check.check_count(k, "k", low=1)
         ef = None if ef is None else check.check_count(ef, "ef", low=1)
-        return self._searcher.knn(queries, k, namespace, filter, ef, exact)
+        filter, namespace = check.check_scope(filter, namespace)
+        return self._searcher.knn(queries, k, namespace, filter, ef, check.check_flag(exact, "exact"))
 
     def __enter__(self) -> MemoryStore:
         """Return the store, unless it is closed; leaving the block closes it."""
@@ -207,6 +210,7 @@ class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, StoreCor
         min_score: float | None,
         explain: bool,
     ) -> Query:
+        filter, namespace = check.check_scope(filter, namespace)
         if text is not None:
             text = check.check_query(text)
         elif embedding is None:
@@ -218,12 +222,12 @@ class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, StoreCor
             embedding=embedding,
             k=check.check_count(k, "k", low=1),
             offset=check.check_count(offset, "offset", low=0),
-            namespace=None if namespace is None else check.check_string(namespace, "namespace"),
+            namespace=namespace,
             filter=filter,
             mechanism=check_mechanism(mechanism),
             ef=None if ef is None else check.check_count(ef, "ef", low=1),
-            exact=bool(exact),
+            exact=check.check_flag(exact, "exact"),
             min_score=None if min_score is None else check.check_number(min_score, "min_score"),
-            explain=bool(explain),
+            explain=check.check_flag(explain, "explain"),
             now=check.wall_clock(),
         )

@@ -34,6 +34,8 @@ _STOP_IDS = frozenset(crc32(stem.encode()) for stem in STOP_STEMS)
 TIME_IDS = np.array(sorted(crc32(stem.encode()) for stem in TIME_STEMS), np.uint32)
 """Ids of the stems by which a text tells when something happened."""
 CACHED_WORDS = 65_536
+MAX_PIECES = 1_024
+"""Word pieces of a query that late interaction looks at, the first ones: each is compared with every candidate's."""
 
 
 def query_terms(text: str, analyzer: Analyzer) -> QueryTerms:
@@ -75,7 +77,7 @@ class WordPieces:
         words = zip(terms.words, terms.word_ids.tolist(), strict=True)
         scored = [(self._of(word), str(i)) for word, i in words if i in weight_of]
         codes, scales = self._tokenizer.token_table()
-        every = np.concatenate([np.empty(0, np.int64), *(tokens for tokens, _ in scored)])
+        every = np.concatenate([np.empty(0, np.int64), *(tokens for tokens, _ in scored)])[:MAX_PIECES]
         vectors = codes[every].astype(np.float32) * scales[every, None]
-        stems = [stem for tokens, stem in scored for _ in tokens]
+        stems = [stem for tokens, stem in scored for _ in tokens][:MAX_PIECES]
         return vectors, piece_weights(stems, {str(i): weight for i, weight in weight_of.items()})

@@ -4,20 +4,83 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from agentmem.errors import InvalidInput, InvalidVector
+from agentmem.errors import InvalidFilter, InvalidInput, InvalidVector
 from agentmem.records import METRICS, Float32, Metric
 
 Timestamp = float | int | datetime | str
 """Epoch seconds (UTC), a datetime, or an ISO 8601 string; without an offset it is taken as UTC."""
 
 MAX_K = 100_000
+MAX_INTEGER = 2**63 - 1
+MAX_METADATA_DEPTH = 100
+_SHOWN = 200
+
+
+def shown(value: object) -> str:
+    """Return what an error message shows of a value: its repr, cut where it is long; its type where it has none."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def check_path(value: str | os.PathLike[str]) -> str:
+    """Return a path as a string that can name a file."""
+    try:
+        path = check_string(os.fspath(value), "path")
+    except TypeError:
+        raise InvalidInput(f"path must be a string or a Path, got {shown(value)} ({type(value).__name__})") from None
+    if not path or "\0" in path:
+        raise InvalidInput(f"path {shown(path)} is empty or holds U+0000; no file has such a name")
+    return path
+
+
+def check_choice(value: object, name: str, choices: Iterable[str]) -> str:
+    """Return a word that is one of those that exist."""
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise InvalidInput(f"{name} must be one of {', '.join(map(repr, known))}, got {shown(value)}")
+    return value
+
+
+def check_flag(value: object, name: str) -> bool:
+    """Return True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidInput(f"{name} must be True or False, got {came(value)}")
+    return bool(value)
+
+
+def check_list(value: Any, name: str) -> Sequence[Any]:
+    """Return what has a length and an order: a list, a tuple, an array; not one string and not a mapping or set."""
+    try:
+        len(value)
+    except TypeError:
+        raise InvalidInput(f"{name} must be a list, got {came(value)}") from None
+    if isinstance(value, (str, bytes, Mapping, Set)):
+        raise InvalidInput(f"{name} must be a list, got {came(value)}")
+    sequence: Sequence[Any] = value
+    return sequence
+
+
+def check_scope(filter: object, namespace: object) -> tuple[Mapping[str, Any] | None, str | None]:
+    """Return a filter and a namespace, or None where there is none; what is in the filter is looked at later.
+
+    Raises:
+        InvalidFilter: the filter is not a mapping.
+        InvalidInput: the namespace is not a string that SQLite can hold.
+    """
+    if filter is not None and not isinstance(filter, Mapping):
+        raise InvalidFilter(f"a filter must be a mapping, got {came(filter)}")
+    return filter, None if namespace is None else check_string(namespace, "namespace")
 
 
 def came(value: object) -> str:
@@ -26,15 +89,12 @@ def came(value: object) -> str:
     What a caller meant to be remembered must not turn up in a log because it stood in the wrong argument.
     """
     plain = value is None or isinstance(value, (bool, int, float, np.number))
-    return repr(value) if plain else f"a value of type {type(value).__name__}"
+    return shown(value) if plain else f"a value of type {type(value).__name__}"
 
 
 def check_metric(metric: str) -> Metric:
     """Return the metric, or raise InvalidInput naming those that exist."""
-    for known in METRICS:
-        if metric == known:
-            return known
-    raise InvalidInput(f"metric {metric!r} is unknown; expected one of {', '.join(METRICS)}")
+    return cast(Metric, check_choice(metric, "metric", METRICS))
 
 
 def check_string(value: object, name: str) -> str:
@@ -68,6 +128,8 @@ def optional_string(value: object, name: str) -> str | None:
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > MAX_INTEGER:
+            raise InvalidInput(f"{name} is an integer beyond 64 bits, which is no number of anything; give a string")
         return str(value)
     return check_string(value, name)
 
@@ -103,8 +165,8 @@ def check_metadata(value: object) -> Mapping[str, Any]:
 
 
 def _check_keys(value: object, depth: int = 0) -> None:
-    if depth > 100:
-        raise InvalidInput("metadata is nested deeper than 100 levels; flatten it")
+    if depth > MAX_METADATA_DEPTH:
+        raise InvalidInput(f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels; flatten it")
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -124,9 +186,10 @@ def check_number(value: object, name: str, *, low: float = -math.inf, high: floa
     try:
         number = float(value)
     except OverflowError:
-        raise InvalidInput(f"{name} is too large for a float: {value!r}") from None
+        raise InvalidInput(f"{name} is too large for a float: {shown(value)}") from None
     if not math.isfinite(number) or not low <= number <= high:
-        raise InvalidInput(f"{name} must be a finite number from {low:g} to {high:g}, got {value!r}")
+        bounds = "" if low == -math.inf and high == math.inf else f" from {low:g} to {high:g}"
+        raise InvalidInput(f"{name} must be a finite number{bounds}, got {shown(value)}")
     return number
 
 

@@ -157,15 +157,15 @@ class WritingVerbs(StoreCore):
             DuplicateId: an id that exists, or comes twice, with on_conflict="error".
         """
         database = self.database
-        if on_conflict not in ("error", "replace", "skip"):
-            raise InvalidInput(f"on_conflict must be 'error', 'replace' or 'skip', got {on_conflict!r}")
+        check.check_choice(on_conflict, "on_conflict", ("error", "replace", "skip"))
+        progress = check.check_flag(progress, "progress")
         if texts is None and embeddings is None:
             raise InvalidInput("add_many needs texts, embeddings, or both")
         if isinstance(texts, str):
             raise InvalidInput("texts is one string; give a list of texts, or use add()")
-        count = len(texts) if texts is not None else len(embeddings)
         if embeddings is not None:
             embeddings = check.check_matrix(embeddings, self.identity.dimension, self.identity.metric)
+        count = len(embeddings if texts is None else check.check_list(texts, "texts"))
         columns = zip(
             _each(texts, count, "texts"),
             _each(embeddings, count, "embeddings"),
@@ -226,8 +226,9 @@ class WritingVerbs(StoreCore):
             The ids, in order.
         """
         thread = check.check_string(thread, "thread")
+        namespace = check.check_string(namespace, "namespace")
         drafts = []
-        for index, message in enumerate(messages):
+        for index, message in enumerate(check.check_list(messages, "messages")):
             if not isinstance(message, Mapping) or "content" not in message:
                 raise InvalidInput(
                     f"message {index} must be a mapping with 'role' and 'content', got {check.came(message)}"
@@ -281,6 +282,7 @@ class WritingVerbs(StoreCore):
             NotFound: no record with that id.
             InvalidInput: an argument that cannot be used, or a new text without an embedding and no embedder.
         """
+        id = check.check_id(id)
         if text is not KEEP and embedding is KEEP and self.embedder is None:
             raise InvalidInput("a new text needs its embedding: the store has no embedder, give embedding=... too")
         with self.database.transaction() as writer, self.database.read() as reader:
@@ -325,6 +327,7 @@ class WritingVerbs(StoreCore):
         Raises:
             InvalidInput: neither a filter nor a namespace is given, which would delete everything.
         """
+        filter, namespace = check.check_scope(filter, namespace)
         if not filter and namespace is None:
             raise InvalidInput("delete_where needs a filter or a namespace; it would delete everything")
         return self._delete_matching(lambda reader: reader.ids_where(filter, namespace))
@@ -354,7 +357,7 @@ def _each(values: Any, count: int, name: str) -> Iterable[Any]:
     """Return a column of ``add_many`` that has a value for each record; None stands for None in all of them."""
     if values is None:
         return repeat(None, count)
-    if len(values) != count:
+    if len(check.check_list(values, name)) != count:
         raise InvalidInput(f"{name} has {len(values)} entries for {count} records")
     return cast(Iterable[Any], values)
 

@@ -16,11 +16,12 @@ enum { EIGHT = 8 };
 /* Weights below e^-64 of the largest are zero: they cannot show in float32, and their products would be denormal. */
 #define SMALLEST_EXPONENT (-64.0f)
 
-/* exp(x) for x <= 0, relative error about 1e-7; 2^n by exponent bits times a polynomial on [-ln2/2, ln2/2]. */
+/* exp(x) for x <= 0, relative error about 1e-7; 2^n by exponent bits times a polynomial on [-ln2/2, ln2/2].  NaN stays
+   NaN, and never becomes the integer n, which C does not define. */
 AGENTMEM_INLINE float small_exp(float x)
 {
     const float round_magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to the nearest integer */
-    const float kept = x < SMALLEST_EXPONENT ? SMALLEST_EXPONENT : x;
+    const float kept = x > SMALLEST_EXPONENT ? x : SMALLEST_EXPONENT;
     const float n = (kept * 1.44269504089f + round_magic) - round_magic;
     const float r = (kept - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 1.384364407e-03f;
@@ -34,7 +35,7 @@ AGENTMEM_INLINE float small_exp(float x)
     memcpy(&bits, &p, sizeof bits);
     bits += (int32_t)n * (1 << 23);
     memcpy(&p, &bits, sizeof p);
-    return x < SMALLEST_EXPONENT ? 0.0f : p;
+    return x < SMALLEST_EXPONENT ? 0.0f : x == x ? p : x;
 }
 
 /* Row addresses of the group that starts at j: through ``index`` where there is one, the last row repeated past n. */

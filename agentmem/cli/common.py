@@ -102,7 +102,7 @@ def parse_json(value: str | None, what: str) -> dict[str, Any] | None:
         return None
     try:
         parsed = json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(f'{what} is not JSON ({error}); write it like \'{{"topic": "life"}}\'') from error
     if not isinstance(parsed, dict):
         raise click.UsageError(f'{what} must be a JSON object, like \'{{"topic": "life"}}\'')
@@ -149,9 +149,11 @@ def clean(text: str | None, width: int | None = None) -> str:
 
 
 def when(epoch: float | None) -> str:
-    """Return a time as people read it, UTC."""
+    """Return a time as people read it, UTC; before the year 1 or after 9999 its seconds since 1970."""
     if epoch is None:
         return "never"
+    if not -62_135_596_800 <= epoch < 253_402_300_800:
+        return f"{epoch:g} s"
     return datetime.fromtimestamp(epoch, timezone.utc).strftime("%Y-%m-%d %H:%M")
 
 

@@ -13,8 +13,10 @@ from typing import IO, Any
 
 from agentmem.cli.app import Failure
 from agentmem.cli.common import RECORD_FIELDS
+from agentmem.errors import InvalidInput
 from agentmem.ingest import WITHOUT, Draft
 from agentmem.records import Float32, Record
+from agentmem.validation import check_id, check_number
 
 WRITTEN = (*RECORD_FIELDS, "updated_at", "expires_at")
 FIELDS = frozenset({*WRITTEN, "embedding", "ttl", "links"})
@@ -119,8 +121,11 @@ def _check(fields: dict[str, Any], where: str) -> None:
     unknown = sorted(set(fields) - FIELDS)
     if unknown:
         raise _bad(where, f"unknown field {', '.join(unknown)}; there are {', '.join(sorted(FIELDS))}")
-    if fields.get("id") is not None and not isinstance(fields["id"], str):
-        raise _bad(where, "id is not a string")
+    if fields.get("id") is not None:
+        try:
+            check_id(fields["id"])
+        except InvalidInput as error:
+            raise _bad(where, str(error)) from error
     embedding = fields.get("embedding")
     if embedding is not None and not isinstance(embedding, list):
         raise _bad(where, "embedding is not a list of numbers")
@@ -133,9 +138,10 @@ def _has_expired(fields: dict[str, Any], where: str, now: float) -> bool:
     expires_at = fields.get("expires_at")
     if expires_at is None:
         return False
-    if isinstance(expires_at, bool) or not isinstance(expires_at, (int, float)):
-        raise _bad(where, "expires_at is not a number of epoch seconds")
-    return bool(expires_at <= now)
+    try:
+        return check_number(expires_at, "expires_at") <= now
+    except InvalidInput as error:
+        raise _bad(where, str(error)) from error
 
 
 def _name(file: IO[bytes]) -> str:

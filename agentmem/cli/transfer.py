@@ -22,7 +22,7 @@ from agentmem.identity import GIVEN
 from agentmem.progress import track
 from agentmem.storage.reader import Reader
 from agentmem.storage.writer import OnConflict
-from agentmem.validation import check_links
+from agentmem.validation import check_links, check_scope
 
 if TYPE_CHECKING:
     from agentmem.store import MemoryStore
@@ -214,7 +214,7 @@ def export_command(
 
     With --json and a FILE, prints how many were written.
     """
-    where = parse_json(condition, "--filter")
+    where, namespace = check_scope(parse_json(condition, "--filter"), namespace)
     now = time.time()
     count = 0
     with open_store(db, read_only=True) as store, store.database.read() as reader, _output(file) as output:

@@ -38,6 +38,8 @@ _PREFIX = struct.Struct("<8sIIQ36x")
 _CHECK = struct.Struct("<I")
 _PREFIX_BYTES = _PREFIX.size + _CHECK.size
 _WRITE_BYTES = 1 << 24
+_ENTRY = {"name": str, "dtype": str, "shape": list, "offset": int, "bytes": int, "crc32": int}
+_MOST_AXES = 4
 
 Progress = Callable[[float], None]
 
@@ -219,15 +221,37 @@ def _parse(name: str, data: NDArray[np.uint8]) -> Container:
     checksum = _CHECK.unpack(data[_PREFIX.size : _PREFIX_BYTES].tobytes())[0]
     if zlib.crc32(prefix + text) != checksum:
         raise damaged(name, f"a header with CRC-32 {checksum}", zlib.crc32(prefix + text))
-    header = json.loads(text)
+    header = _header(name, text)
     blocks = {entry["name"]: _block(name, data, entry, _PREFIX_BYTES + room) for entry in header["blocks"]}
     return Container(name, header, blocks, checksum)
+
+
+def _header(name: str, text: bytes) -> dict[str, Any]:
+    """Return the header, in which the table of blocks has the types that it should."""
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise damaged(name, "a header of JSON", error) from error
+    table = header.get("blocks") if isinstance(header, dict) else None
+    if not isinstance(table, list) or not all(map(_is_entry, table)):
+        raise damaged(name, "a header with a table of blocks", "another")
+    checked: dict[str, Any] = header
+    return checked
+
+
+def _is_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and all(type(entry.get(key)) is kind for key, kind in _ENTRY.items())
+        and all(type(side) is int for side in entry["shape"])
+    )
 
 
 def _block(name: str, data: NDArray[np.uint8], entry: Mapping[str, Any], least: int) -> NDArray[Any]:
     offset, size, shape, dtype = entry["offset"], entry["bytes"], entry["shape"], entry["dtype"]
     fits = least <= offset <= offset + size <= len(data) and offset % ALIGN == 0
-    if not fits or dtype not in DTYPES or min(shape, default=0) < 0 or prod(shape) * np.dtype(dtype).itemsize != size:
+    shaped = len(shape) <= _MOST_AXES and all(0 <= side <= len(data) for side in shape)
+    if not fits or not shaped or dtype not in DTYPES or prod(shape) * np.dtype(dtype).itemsize != size:
         raise damaged(name, f"block {entry['name']!r} within {len(data)} bytes", entry)
     block: NDArray[Any] = data[offset : offset + size].view(dtype)
     return block.reshape(shape)

@@ -108,20 +108,22 @@ def _run_starts(*columns: NDArray[Any]) -> Int64:
     return np.flatnonzero(changes)
 
 
-def _posting(postings: Postings, term: int, start: int, stop: int) -> slice:
+def _posting(postings: Postings, term: int, start: int, stop: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    """Return the rows of [start, stop) that hold a term, and how often; wild rows of a damaged file are left out."""
     index = int(np.searchsorted(postings.terms, term))
     if index == len(postings.terms) or postings.terms[index] != term:
-        return slice(0, 0)
+        return postings.rows[:0], postings.counts[:0]
     low, high = int(postings.offsets[index]), int(postings.offsets[index + 1])
-    rows = postings.rows[low:high]
-    return slice(low + int(np.searchsorted(rows, start)), low + int(np.searchsorted(rows, stop)))
+    rows, counts = postings.rows[low:high], postings.counts[low:high]
+    inside = (rows >= start) & (rows < stop)
+    return rows[inside], counts[inside]
 
 
 def document_frequencies(
     postings: Postings, terms: NDArray[np.uint32], start: int, stop: int, mask: NDArray[np.uint8] | None
 ) -> Int64:
     """Return in how many rows of [start, stop) under the mask each term occurs, int64 (t,)."""
-    found = [postings.rows[_posting(postings, int(term), start, stop)] for term in terms]
+    found = [_posting(postings, int(term), start, stop)[0] for term in terms]
     return np.array([len(rows) if mask is None else np.count_nonzero(mask[rows]) for rows in found], np.int64)
 
 
@@ -147,8 +149,8 @@ def accumulate(
     """
     gain, flat, slope = (np.float32(number) for number in saturation)
     for term, weight in zip(terms, weights, strict=True):
-        posting = _posting(postings, int(term), start, start + len(scores))
-        rows, counts = postings.rows[posting], postings.counts[posting].astype(np.float32)
+        rows, times = _posting(postings, int(term), start, start + len(scores))
+        counts = times.astype(np.float32)
         scores[rows - np.uint32(start)] += weight * gain * counts / (counts + flat + slope * lengths[rows])
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agentmem.index.container import Container, damaged, open_container
 from agentmem.index.part import Graph, Postings
 from agentmem.index.quantise import code_stride
-from agentmem.records import Float32, Int64, Metric
+from agentmem.records import METRICS, Float32, Int64, Metric
 
 COLUMNS = {
     "labels": "<i8",
@@ -35,6 +35,17 @@ COLUMNS = {
 """Blocks of shape (n,); each is an attribute of the same name."""
 LABEL_ROOM = 4
 """Rows are looked up by label in a table, made when first asked for, unless it were this many times the rows."""
+FACTS = {
+    "store_uuid": str,
+    "seq": int,
+    "kind": str,
+    "metric": str,
+    "dimension": int,
+    "n": int,
+    "max_label": int,
+    "tokenizer_hash": str,
+}
+"""What a header says of a segment, besides its graph."""
 
 
 class Segment:
@@ -73,6 +84,7 @@ class Segment:
         self._container = container
         self.path = path
         self.header: Mapping[str, Any] = container.header
+        self._check_facts()
         self.checksum = container.checksum
         self.n: int = self.header["n"]
         self.dimension: int = self.header["dimension"]
@@ -90,12 +102,15 @@ class Segment:
         self._namespace_bytes: NDArray[np.uint8] = self._ragged("namespace_bytes", ("|u1",), self._namespace_offsets)
         self._check_offsets("namespace_rows", self.namespace_rows, self.n)
         self._check_rows("label_order", self.label_order)
+        if self.n and self.labels.min() < 0:
+            raise damaged(container.name, "labels from 0 on", int(self.labels.min()))
+        self._check_names()
         self.postings = self._take_postings()
         self.graph = self._take_graph()
 
     @classmethod
     def open(cls, source: Path | bytes, *, store_uuid: str | None = None) -> Segment:
-        """Map a segment and check its header, its blocks' types, shapes and bounds, and all offsets.
+        """Map a segment and check its header, its blocks' types, shapes and bounds, all offsets, labels and names.
 
         The rest of what the blocks hold is not read: a wild link, posting or token is met where it is used, and found
         by ``verify``.
@@ -176,6 +191,34 @@ class Segment:
         inside = (self.labels >= self._first_label) & (self.labels < self._first_label + room)
         table[self.labels[inside] - self._first_label] = np.flatnonzero(inside)
         return table
+
+    def _check_facts(self) -> None:
+        header = self.header
+        facts = header.get("graph", "")
+        sound = (
+            all(type(header.get(name)) is kind for name, kind in FACTS.items())
+            and header["n"] >= 0
+            and header["dimension"] >= 1
+            and header["metric"] in METRICS
+        )
+        if sound and facts is not None:
+            sound = (
+                isinstance(facts, dict)
+                and all(type(facts.get(name)) is int for name in ("M", "entry", "max_level"))
+                and facts["M"] >= 1
+                and -1 <= facts["entry"] < header["n"]
+                and facts["max_level"] >= 0
+            )
+        if not sound:
+            raise damaged(self._container.name, "a segment's header", {name: header.get(name) for name in FACTS})
+
+    def _check_names(self) -> None:
+        try:
+            sorted_ = all(one < other for one, other in pairwise(self.namespaces))
+        except UnicodeDecodeError as error:
+            raise damaged(self._container.name, "namespaces in UTF-8", error) from error
+        if not sorted_:
+            raise damaged(self._container.name, "namespaces in ascending order", "others")
 
     def _take(self, block: str, dtype: str, *shape: int | None) -> NDArray[Any]:
         found = self._container.blocks.get(block)

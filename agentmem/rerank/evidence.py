@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from agentmem.keys import speaker_key
 from agentmem.records import Float32, Int64
 from agentmem.rerank.lexicon import STOP_STEMS
+from agentmem.rerank.query import LOOKED_AT
 from agentmem.rerank.temporal import TimeSpan, parse_times
 
 DENSE, LEXICAL, NEIGHBOURS, LINKS = 1, 2, 4, 8
@@ -208,7 +209,7 @@ def query_features(
         background=background,
         idf_sum=idf_sum,
         named=np.array([speaker_key(word) for word in words], np.int64),
-        spans=parse_times(text, now),
+        spans=parse_times(text[:LOOKED_AT], now),
         asks_when=_WHEN.match(text) is not None,
         wants_latest=_LATEST.search(text) is not None,
     )

@@ -12,8 +12,11 @@ QuestionForm = Literal["who", "what", "when", "where", "why", "how", "which", "y
 LONG_QUERY_WORDS = 48
 """Past some four dozen words a query is a document of its own rather than a question."""
 
+LOOKED_AT = 1_000
+"""Characters of a query that are looked at: some patterns take time in the square of a word's length."""
+
 _WORD = re.compile(r"[^\W_]+(?:['’_.-]*[^\W_]+)*")
-_RARE = re.compile(r"\w*\d\w*[^\W\d_]|[^\W\d_]\w*\d|\w+_\w|[a-z]+[A-Z]|\w\.\w|[^\W\d_]{13,}")
+_RARE = re.compile(r"\d\w*[^\W\d_]|[^\W\d_]\w*\d|\w_\w|[a-z]+[A-Z]|\w\.\w|[^\W\d_]{13,}")
 _TIME = re.compile(
     r"\b(?:when|ago|yesterday|today|tonight|recent(?:ly)?|latest|before|after|since|until|last|past|"
     r"(?:sun|mon|tues|wednes|thurs|fri|satur)day|(?:19|20)\d{2}|(?:day|week|month|year)s?|january|february|april|june|"
@@ -111,6 +114,7 @@ def analyze_query_complexity(text: str) -> QueryProfile:
     The complexity is a weighted sum of length (half of it; saturating at ``LONG_QUERY_WORDS``, on a square-root
     scale), entities, rare terms, time words and the question's form (why and how ask for more than who and when).
     """
+    text = text[:LOOKED_AT]
     words = list(_WORD.finditer(text))
     entities = _entities(text, words)
     rare = tuple(dict.fromkeys(match.group() for match in words if _RARE.search(match.group())))
@@ -135,6 +139,7 @@ def detect_task_type(text: str) -> TaskType:
     """
     if text.count(" ") >= LONG_QUERY_WORDS:
         return "long-context"
+    text = text[:LOOKED_AT]
     for task, pattern in _TASKS:
         if pattern.search(text):
             return task

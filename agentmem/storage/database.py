@@ -20,6 +20,7 @@ from agentmem.storage.kept import KeptRecords
 from agentmem.storage.migrations import inspect, migrate
 from agentmem.storage.reader import Reader
 from agentmem.storage.writer import Writer
+from agentmem.validation import check_choice, check_number, check_path
 
 
 class Database:
@@ -64,17 +65,15 @@ class Database:
             trace: called with every SQL statement.
 
         Raises:
-            InvalidInput: an argument out of range.
+            InvalidInput: an argument out of range, or a path that no file can have.
             NotAStore: a directory, another program's file, or a path that cannot be opened.
             SchemaTooNew: written by a newer agentmem; left untouched.
             StoreDamaged: SQLite reports a malformed database.
             StoreBusy: another process held the lock while the store had to be made or migrated.
         """
-        path = os.fspath(path)
-        if durability not in SYNCHRONOUS:
-            raise InvalidInput(f"durability must be one of {', '.join(map(repr, SYNCHRONOUS))}, got {durability!r}")
-        if not 0 <= timeout <= threading.TIMEOUT_MAX:
-            raise InvalidInput(f"timeout must be between 0 and {threading.TIMEOUT_MAX:.0f} seconds, got {timeout!r}")
+        path = check_path(path)
+        check_choice(durability, "durability", SYNCHRONOUS)
+        timeout = check_number(timeout, "timeout", low=0.0, high=threading.TIMEOUT_MAX)
         if read_only and path == MEMORY:
             raise InvalidInput("a store in memory is new and empty; it cannot be opened read-only")
         inspect(path, timeout, trace, read_only=read_only)

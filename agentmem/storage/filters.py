@@ -30,6 +30,8 @@ integers beyond 64 bits                in a filter refused (InvalidFilter); in m
 arrays and objects                     ``$eq`` compares them whole, as canonical JSON: order of keys does not matter,
                                        order of elements does, and within them 1 and 1.0 differ
 paths through arrays                   lead nowhere (missing); use ``$contains``
+paths of more than 101 keys            refused (InvalidFilter), as are those through more than 4 keys that are empty
+                                       or hold a quote, a backslash or a control character
 U+0000 in strings                      equal only to itself; in the order of metadata it stands where U+FDD0 does
 =====================================  =========================================================================
 """
@@ -49,7 +51,7 @@ from agentmem.errors import InvalidFilter
 from agentmem.storage.jsontext import dump, protect
 from agentmem.storage.paths import Field, field_of
 from agentmem.storage.schema import scope_token
-from agentmem.validation import came
+from agentmem.validation import came, shown
 
 MAX_DEPTH = 32
 MAX_VALUES = 30_000
@@ -139,7 +141,7 @@ def _entry(key: object, operand: Any, depth: int, scope: str) -> Sql:
 def _unknown(operator: object, where: str) -> InvalidFilter:
     known = " ".join(("$and", "$or", "$not", *map(str, _OPERATORS)))
     return InvalidFilter(
-        f"unknown operator {operator!r} at {where}; the operators are {known} "
+        f"unknown operator {shown(operator)} at {where}; the operators are {known} "
         f"(a metadata key that begins with $ is written with a backslash before it)"
     )
 
@@ -147,7 +149,7 @@ def _unknown(operator: object, where: str) -> InvalidFilter:
 def _field_conditions(field: Field, operand: Any, depth: int) -> Sql:
     """Return the condition of ``path: operand``; of a mapping with $ keys, the conjunction of its operators."""
     if depth > MAX_DEPTH:
-        raise InvalidFilter(f"the filter is nested deeper than {MAX_DEPTH} levels at {field.path!r}; flatten it")
+        raise InvalidFilter(f"the filter is nested deeper than {MAX_DEPTH} levels at {shown(field.path)}; flatten it")
     if not isinstance(operand, Mapping) or not any(isinstance(key, str) and key.startswith("$") for key in operand):
         return _equal(field, _scalar(operand), "$eq")
     parts = []
@@ -161,7 +163,7 @@ def _field_conditions(field: Field, operand: Any, depth: int) -> Sql:
         elif operator in _OPERATORS:
             parts.append(_OPERATORS[operator](field, _scalar(value), operator))
         else:
-            raise _unknown(operator, f"path {field.path!r}")
+            raise _unknown(operator, f"path {shown(field.path)}")
     return _join(parts, "AND")
 
 
@@ -170,7 +172,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _refuse(field: Field, operator: str, problem: str) -> InvalidFilter:
-    return InvalidFilter(f"{operator} at {field.path!r}: {problem}")
+    return InvalidFilter(f"{operator} at {shown(field.path)}: {problem}")
 
 
 def _checked(field: Field, value: Any, operator: str) -> Any:
@@ -179,7 +181,9 @@ def _checked(field: Field, value: Any, operator: str) -> Any:
         return value
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
-            raise _refuse(field, operator, f"the integer {value} does not fit 64 bits; compare with a float instead")
+            raise _refuse(
+                field, operator, f"the integer {shown(value)} does not fit 64 bits; compare with a float instead"
+            )
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise _refuse(field, operator, f"{value} is not a JSON number; use $exists or a bound")

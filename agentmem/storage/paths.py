@@ -8,8 +8,11 @@ from typing import Literal
 
 from agentmem.errors import InvalidFilter
 from agentmem.storage.jsontext import protect
+from agentmem.validation import MAX_METADATA_DEPTH, shown
 
 TEXT_FIELDS = ("id", "text", "namespace", "thread", "session", "speaker")
+MAX_UNUSUAL_KEYS = 4
+"""Each is a subquery within the one before; SQLite limits how deep they may stand."""
 NUMBER_FIELDS = ("position", "created_at", "updated_at", "expires_at", "importance")
 
 
@@ -45,30 +48,31 @@ def split(path: str) -> list[str]:
     Raises:
         InvalidFilter: the path ends in a backslash.
     """
-    keys = [""]
+    keys: list[list[str]] = [[]]
     characters = iter(path)
     for character in characters:
         if character == ".":
-            keys.append("")
+            keys.append([])
             continue
         if character == "\\":
             character = next(characters, "")
             if not character:
                 raise InvalidFilter(
-                    f"path {path!r} ends in a backslash, which must stand before the character it escapes"
+                    f"path {shown(path)} ends in a backslash, which must stand before the character it escapes"
                 )
-        keys[-1] += character
-    return keys
+        keys[-1].append(character)
+    return ["".join(key) for key in keys]
 
 
 def field_of(path: object, scope: str = "") -> Field:
     """Return the field that a path names, for a search within ``scope`` (see ``Field``).
 
     Raises:
-        InvalidFilter: not a string, not valid Unicode, or "@" with a name that no own field has.
+        InvalidFilter: not a string, not valid Unicode, more keys than metadata has levels, or "@" with a name
+            that no own field has.
     """
     if not isinstance(path, str):
-        raise InvalidFilter(f"a path must be a string, got {path!r} ({type(path).__name__})")
+        raise InvalidFilter(f"a path must be a string, got {shown(path)} ({type(path).__name__})")
     if path.startswith("@"):
         name = path[1:]
         if name in TEXT_FIELDS:
@@ -77,12 +81,13 @@ def field_of(path: object, scope: str = "") -> Field:
             return Field(path, "number", name)
         known = ", ".join(f"@{field}" for field in (*TEXT_FIELDS, *NUMBER_FIELDS))
         raise InvalidFilter(
-            f"path {path!r}: the record's own fields are {known}; a metadata key is written {chr(92) + path!r}"
+            f"path {shown(path)}: the record's own fields are {known}; "
+            f"a metadata key is written {shown(chr(92) + path)}"
         )
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise InvalidFilter(f"path {path!r} holds a lone surrogate, which is not valid Unicode") from None
+        raise InvalidFilter(f"path {shown(path)} holds a lone surrogate, which is not valid Unicode") from None
     return _metadata_field(path, [protect(key) for key in split(path)])
 
 
@@ -92,16 +97,27 @@ def _plain(key: str) -> bool:
 
 
 def _metadata_field(path: str, keys: Sequence[str]) -> Field:
-    container, value, type_, run = "metadata", "", "", ""
-    for index, key in enumerate(keys):
+    """Each step's SQL holds the way to it once, or it would double in length with every key."""
+    if len(keys) > MAX_METADATA_DEPTH + 1:
+        raise InvalidFilter(
+            f"path {shown(path)} has {len(keys)} keys; metadata is nested at most {MAX_METADATA_DEPTH} levels deep, "
+            "and a dot within a key is written with a backslash before it"
+        )
+    container, value, type_, run, nested = "metadata", "", "", "", 0
+    for key in keys:
         if _plain(key):
             run += f'."{key}"'
-            if index + 1 < len(keys) and _plain(keys[index + 1]):
-                continue
-            steps, run = literal("$" + run), ""
+            steps = literal("$" + run)
             value, type_ = f"json_extract({container}, {steps})", f"json_type({container}, {steps})"
         else:
-            rows = f"FROM json_each({container}) WHERE key = {literal(key)}"
-            value, type_ = f"(SELECT value {rows})", f"(SELECT type {rows})"
-        container = f"CASE {type_} WHEN 'object' THEN {value} END"
+            start = f"{container}, {literal('$' + run)}" if run else container
+            rows = f"FROM json_each({start}) WHERE key = {literal(key)}"
+            value, type_, run = f"(SELECT value {rows})", f"(SELECT type {rows})", ""
+            container = f"(SELECT value {rows} AND type = 'object')"
+            nested += 1
+    if nested > MAX_UNUSUAL_KEYS:
+        raise InvalidFilter(
+            f"path {shown(path)} leads through {nested} keys that are empty or hold a quote, backslash or control "
+            f"character; {MAX_UNUSUAL_KEYS} are possible"
+        )
     return Field(path, "json", value, type_, indexable=all(_plain(key) for key in keys))

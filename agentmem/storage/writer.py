@@ -36,6 +36,9 @@ _LINK = "INSERT OR IGNORE INTO links(source, kind, target) VALUES (?, ?, ?)"
 _COUNTERS = "SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'records'), (SELECT max(seq) FROM changes)"
 _POSITION = "SELECT max(position) FROM records WHERE namespace = ? AND thread = ?"
 
+MAX_INDEXED_PATH = 1_000
+"""It stands in the schema, which every connection reads."""
+
 _Old = tuple[int, float, float | None]
 """label, created_at and expires_at of a version that is about to be replaced"""
 
@@ -291,9 +294,11 @@ class Writer:
         Doing it twice does nothing.
 
         Raises:
-            InvalidInput: one of the record's own fields, or a path that SQLite cannot index.
+            InvalidInput: one of the record's own fields, a path that SQLite cannot index, or a very long one.
         """
         field = field_of(path)
+        if len(path) > MAX_INDEXED_PATH:
+            raise InvalidInput(f"a path that is indexed has at most {MAX_INDEXED_PATH} characters, got {len(path)}")
         if field.kind != "json":
             raise InvalidInput(
                 f"create_metadata_index takes a path into metadata; {path!r} is one of the record's own fields"

@@ -109,3 +109,11 @@ def test_json_is_json_whatever_the_text(agentmem):
     raw = agentmem("get", "x", "--json").out
     assert json.loads(raw)["text"] == 'quotes " and\nlines, Grüße'
     assert "Grüße" in raw
+
+
+@pytest.mark.parametrize("when", [1e300, -1e300, 253_402_300_800, -62_135_596_801])
+def test_times_beyond_the_calendar_are_shown_in_seconds(agentmem, tmp_path, when):
+    (tmp_path / "in.jsonl").write_text(json.dumps({"id": "x", "text": "x", "created_at": when}))
+    agentmem("import", "in.jsonl")
+    assert f"{when:g} s" in agentmem("get", "x").out
+    assert f"{when:g} s" in agentmem("search", "x").out

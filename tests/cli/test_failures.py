@@ -29,6 +29,7 @@ def one_line(done, code, *words):
         (["serch", "x"], ["serch", "agentmem --help"]),
         (["search", "x", "--nope"], ["--nope"]),
         (["add", "x", "-m", "{"], ["--metadata", "not JSON"]),
+        (["add", "x", "-m", '{"a":' * 5_000], ["--metadata", "not JSON"]),
         (["add", "x", "-m", "[1]"], ["--metadata", "JSON object"]),
         (["delete"], ["--expired"]),
         (["delete", "a", "--expired"], ["--expired"]),

@@ -55,7 +55,7 @@ def test_lines_without_ids_are_not_added_twice(agentmem, tmp_path):
         ("{", ["not JSON"]),
         ("[1]", ["not a JSON object"]),
         ('{"text": "x", "colour": 1}', ["colour", "speaker"]),
-        ('{"id": 7, "text": "x"}', ["id is not a string"]),
+        ('{"id": 7, "text": "x"}', ["id must be a string"]),
         ('{"metadata": {}}', ["text is empty"]),
         ('{"text": "x", "importance": 3}', ["importance"]),
         ('{"text": "x", "links": "a"}', ["links"]),
@@ -63,6 +63,10 @@ def test_lines_without_ids_are_not_added_twice(agentmem, tmp_path):
         ('{"text": "x", "expires_at": "soon"}', ["expires_at"]),
         ('{"text": "x", "embedding": [1, 2]}', ["dimension"]),
         ('{"text": "\\ud800"}', ["surrogate"]),
+        ('{"text": "x", "id": "\\ud800"}', ["surrogate"]),
+        ('{"text": "x", "id": ""}', ["id is empty"]),
+        ('{"text": "x", "expires_at": 1' + "0" * 400 + "}", ["expires_at", "too large"]),
+        ("[" * 100_000, ["not JSON"]),
     ],
 )
 def test_a_bad_line_is_named_and_the_import_goes_on_once_mended(agentmem, tmp_path, bad, words):

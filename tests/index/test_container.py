@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,14 @@ def test_verify_names_the_block_that_changed() -> None:
         {"shape": [-1, -37]},
         {"shape": [38]},
         {"dtype": "|O8"},
+        {"dtype": None},
+        {"name": 5},
+        {"crc32": "x"},
+        {"offset": 0.5},
+        {"shape": 37},
+        {"shape": [37, "1"]},
+        {"shape": [1, 1, 1, 1, 37]},
+        {"shape": [0, 1 << 80], "bytes": 0},
         {"dtype": "<f4,<f4"},
     ],
 )
@@ -124,7 +133,16 @@ def test_a_table_that_points_elsewhere_is_refused(wrong: dict[str, object], monk
 
     monkeypatch.setattr(container.json, "dumps", forged)
     whole = container_bytes({}, {"words": BLOCKS["words"]})
-    with pytest.raises(SegmentDamaged, match="words"):
+    with pytest.raises(SegmentDamaged, match=r"words|table of blocks"):
+        open_container(whole)
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"{}", b'{"blocks": 5}', b"\xff", b"[" * 9_000])
+def test_a_header_that_is_none_is_refused(text: bytes) -> None:
+    room = text.ljust(-(-len(text) // ALIGN) * ALIGN)
+    prefix = container._PREFIX.pack(container.MAGIC, container.FORMAT_VERSION, len(room), 64 + len(room))
+    whole = prefix + container._CHECK.pack(zlib.crc32(prefix + room)) + room
+    with pytest.raises(SegmentDamaged, match="header"):
         open_container(whole)
 
 

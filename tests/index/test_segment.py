@@ -198,6 +198,30 @@ def test_wild_offsets_are_refused(name: str, spoil: Spoil) -> None:
         Segment.open(container_bytes(header, {**whole.blocks, name: wrong}))
 
 
+HEADERS: list[dict[str, object]] = [
+    {"n": -1}, {"n": "9"}, {"dimension": 0}, {"metric": "taxicab"}, {"max_label": None}, {"tokenizer_hash": 5},
+    {"graph": 1}, {"graph": {"M": 0, "entry": 0, "max_level": 0}}, {"graph": {"M": 16, "entry": 9, "max_level": 0}},
+    {"graph": {"M": 16, "entry": 0}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", HEADERS, ids=str)
+def test_a_wild_header_is_refused(wrong: dict[str, object]) -> None:
+    whole = open_container(segment_bytes(mixed_rows(9), graph=True))
+    header = {key: value for key, value in whole.header.items() if key != "blocks"}
+    with pytest.raises(SegmentDamaged, match="header"):
+        Segment.open(container_bytes(header | wrong, whole.blocks))
+
+
+@pytest.mark.parametrize(("name", "value"), [("labels", -1), ("namespace_bytes", 255), ("namespace_bytes", 0)])
+def test_wild_labels_and_names_are_refused(name: str, value: int) -> None:
+    whole = open_container(segment_bytes(mixed_rows(9)))
+    header = {key: each for key, each in whole.header.items() if key != "blocks"}
+    wrong = np.full_like(whole.blocks[name], value)
+    with pytest.raises(SegmentDamaged, match=r"labels|namespaces"):
+        Segment.open(container_bytes(header, {**whole.blocks, name: wrong}))
+
+
 def test_a_wild_label_order_is_refused() -> None:
     whole = open_container(segment_bytes(mixed_rows(9)))
     header = {key: value for key, value in whole.header.items() if key != "blocks"}

@@ -41,6 +41,30 @@ STRINGS = ["", "a", "A", "ab", "abc", "1", "true", "null", "[1]", "{}", "é", "\
 CONSTANTS = [None, True, False]
 
 
+def test_a_path_through_unusual_keys_grows_with_their_number() -> None:
+    sizes = [len(compile_filter({".".join(['"'] * count): 1})[0]) for count in (1, 2, 3, 4)]
+    assert sizes[3] - sizes[2] == sizes[2] - sizes[1] == sizes[1] - sizes[0]
+    for path in ("." * 5, ".".join(['"'] * 5), "a.." * 5):
+        with pytest.raises(InvalidFilter, match="4 are possible"):
+            compile_filter({path: 1})
+    with pytest.raises(InvalidFilter, match="has 500001 keys"):
+        compile_filter({"a." * 500_000: 1})
+
+
+def test_unusual_keys_are_found_at_any_depth(db: Database) -> None:
+    path, metadata = "." * 3, {"": {"": {"": {"": 1, "a": {"b": {'"': 2}}}}}}
+    with db.transaction() as writer:
+        writer.insert(make_record(metadata=metadata))
+    deepest: dict[str, Any] = {path: {"$in": [1, "a", [1]]}}
+    for _ in range(30):
+        deepest = {"$not": deepest}
+    with db.read() as reader:
+        assert reader.count(deepest, None, None) == 1
+        assert reader.count({'...a.b."': 2}, None, None) == 1
+        assert reader.count({'...a.c."': 2}, None, None) == 0
+        assert reader.count({"$or": [{path: {"$contains": "x"}}] * 50}, None, None) == 0
+
+
 class Dice:
     """Draws records, and filters that have something to do with them."""
 

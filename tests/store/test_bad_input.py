@@ -66,6 +66,71 @@ def test_search_refuses(vectors_store, kwargs, error, match):
         vectors_store.search(**kwargs)
 
 
+DEEP = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+HUGE = 10**5_000
+"""Too long for repr() and str(), which error messages are made of."""
+
+
+@pytest.mark.parametrize(
+    ("verb", "kwargs", "match"),
+    [
+        ("count", {"namespace": 5}, "namespace must be a string"),
+        ("count", {"namespace": "\ud800"}, "surrogate"),
+        ("count", {"filter": [1]}, "mapping"),
+        ("count", {"filter": {"x": HUGE}}, "64 bits"),
+        ("count", {"filter": {"x": DEEP}}, "not JSON"),
+        ("count", {"filter": {"x": {"$gt": DEEP}}}, "needs a number"),
+        ("delete_where", {"namespace": 5}, "namespace"),
+        ("delete_where", {"filter": np.arange(3)}, "mapping"),
+        ("explain_plan", {"namespace": "\ud800"}, "surrogate"),
+        ("knn", {"vectors": [ONE], "namespace": "\ud800"}, "surrogate"),
+        ("knn", {"vectors": [ONE], "exact": np.arange(3)}, "True or False"),
+        ("namespaces", {"prefix": b"x"}, "string"),
+        ("namespaces", {"prefix": "\ud800"}, "surrogate"),
+        ("changes", {"since": 2**63}, "since must be"),
+        ("changes", {"limit": "x"}, "limit must be"),
+        ("check", {"sample": "all"}, "sample must be"),
+        ("get_many", {"ids": None}, "ids must be a list"),
+        ("get_many", {"ids": "ab"}, "ids must be a list"),
+        ("update", {"id": 5, "importance": 0.1}, "id must be a string"),
+        ("create_metadata_index", {"path": HUGE}, "path must be a string"),
+        ("search", {"embedding": ONE, "explain": "yes"}, "True or False"),
+        ("search", {"embedding": ONE, "mechanism": ["dense"]}, "mechanism"),
+        ("search", {"embedding": ONE, "filter": {"x": {"$in": HUGE}}}, "needs a list"),
+        ("search", {"embedding": ONE, "filter": {"x": DEEP}}, "not JSON"),
+        ("search_many", {"texts": 5}, "texts must be a list"),
+        ("search_many", {"embeddings": 5}, "embeddings"),
+        ("add", {"embedding": ONE, "session": HUGE}, "64 bits"),
+        ("add", {"embedding": ONE, "position": HUGE}, "too large"),
+        ("add", {"embedding": ONE, "created_at": DEEP}, "created_at must be a number"),
+        ("add", {"embedding": ONE, "links": [DEEP]}, "pair"),
+        ("add_many", {"texts": 5}, "texts must be a list"),
+        ("add_many", {"embeddings": 5}, "embeddings"),
+        ("add_many", {"embeddings": [ONE], "ids": 5}, "ids must be a list"),
+        ("add_many", {"embeddings": [ONE], "ids": "x"}, "ids must be a list"),
+        ("add_many", {"embeddings": [ONE], "metadatas": {"x": 1}}, "metadatas must be a list"),
+        ("add_many", {"embeddings": [ONE], "importances": np.array(0.5)}, "importances must be a list"),
+        ("add_many", {"embeddings": [ONE], "on_conflict": ["skip"]}, "on_conflict must be one of"),
+        ("add_many", {"embeddings": [ONE], "progress": 1}, "True or False"),
+        ("add_messages", {"messages": None, "thread": "t"}, "messages must be a list"),
+        ("add_messages", {"messages": [DEEP], "thread": "t"}, "message 0"),
+        ("add_messages", {"messages": [], "thread": "t", "namespace": "\ud800"}, "surrogate"),
+    ],
+)
+def test_every_verb_refuses_in_words(vectors_store, verb, kwargs, match):
+    with pytest.raises(agentmem.InvalidInput, match=match):
+        getattr(vectors_store, verb)(**kwargs)
+    assert vectors_store.seq == 0
+
+
+def test_an_error_message_does_not_repeat_a_long_value(vectors_store):
+    with pytest.raises(agentmem.InvalidInput) as caught:
+        vectors_store.changes(since="x" * 1_000_000)
+    assert len(str(caught.value)) < 400
+
+
 def test_k_beyond_the_count_gives_fewer(vectors_store):
     vectors_store.add("a", embedding=ONE)
     assert len(vectors_store.search(embedding=ONE, k=1000)) == 1

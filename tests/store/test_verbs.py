@@ -1,7 +1,10 @@
 """The public verbs, one promise a test."""
 
 import datetime
+import gc
 import math
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -19,6 +22,37 @@ def test_add_returns_an_id_that_search_finds_at_once(store):
     assert [hit.id for hit in hits] == [rid]
     assert hits[0].rank == 1
     assert hits[0].text == "The user joined the book club on Tuesday"
+
+
+@pytest.mark.parametrize("cache_size", [0, 10])
+def test_filters_that_print_alike_are_kept_apart(cache_size):
+    first, second = np.arange(2000), np.arange(2000)
+    second[1000] = -1
+    assert repr(first) == repr(second)
+    with agentmem.MemoryStore(":memory:", embedder=None, dimension=4, cache_size=cache_size) as store:
+        store.add("it", embedding=ONE, metadata={"x": 1000})
+        assert len(store.search(embedding=ONE, filter={"x": {"$in": first}})) == 1
+        assert store.search(embedding=ONE, filter={"x": {"$in": second}}) == []
+
+
+def test_a_kept_filter_does_not_keep_an_index_that_is_past(vectors_store):
+    vectors_store.add("it", embedding=ONE, metadata={"x": 1})
+    vectors_store.search(embedding=ONE, filter={"x": 1})
+    with vectors_store.snapshot() as (_, view):
+        past = weakref.ref(view)
+    del view
+    vectors_store.add("other", embedding=TWO)
+    vectors_store.search(embedding=ONE, filter={"x": 2})
+    gc.collect()
+    assert past() is None
+
+
+@pytest.mark.parametrize("words", ["book club ", "1", "ab1", "x", "Anna ", "March 3, "])
+def test_a_query_of_a_megabyte_is_searched_in_seconds(store, words):
+    rid = store.add("The book club meets on March 3 with Anna")
+    start = time.perf_counter()
+    assert [hit.id for hit in store.search(words * (1_000_000 // len(words)))] == [rid]
+    assert time.perf_counter() - start < 20
 
 
 def test_a_record_keeps_every_field(vectors_store):

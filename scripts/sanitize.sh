@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The tests on kernels that watch themselves: AddressSanitizer and UndefinedBehaviorSanitizer, every finding an error.
+#
+#     scripts/sanitize.sh                       the whole suite
+#     scripts/sanitize.sh tests/index -x        with pytest's arguments
+#     SANITIZED=/tmp/built scripts/sanitize.sh  keep the build in a folder, and go on from it the next time
+#
+# A copy of the tracked and new files is built and tested; nothing is left in the tree. GCC is needed, and the virtual
+# environment of `pip install -e ".[test]"`.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bin=${VIRTUAL_ENV:-$root/.venv}/bin
+if [ -n "${SANITIZED:-}" ]; then
+  work=$SANITIZED
+else
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+fi
+mkdir -p "$work/tree"
+git -C "$root" ls-files -z --cached --others --exclude-standard \
+  | (cd "$root" && while IFS= read -r -d '' file; do if [ -f "$file" ]; then printf '%s\0' "$file"; fi; done) \
+  | tar -C "$root" --null -T - -cf - | tar -C "$work/tree" -xf -
+cd "$work/tree"
+
+checks=-fsanitize=address,undefined
+CFLAGS="$checks -fno-sanitize-recover=all -fno-omit-frame-pointer -g1" LDFLAGS="$checks" \
+  "$bin/pip" install -q --no-deps --upgrade --target "$work/site" .
+
+# Leaks are not looked for: the interpreter leaves memory to the system at its end. Nor is new[] with delete, which is
+# how hnswlib's binding frees its answers; the kernels are C and have neither. PYTHONMALLOC has every object come from
+# malloc, and so between red zones of its own. The kill test is left out: it counts what a process does in a given time,
+# and this one is several times slower.
+export ASAN_OPTIONS=detect_leaks=0:alloc_dealloc_mismatch=0:allocator_may_return_null=1:abort_on_error=1
+export UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1
+export PYTHONMALLOC=malloc PYTHONPATH=$work/site AGENTMEM_BACKEND=native
+LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" \
+  "$bin/python" "$bin/pytest" -q -p no:cacheprovider --capture=sys --deselect tests/store/test_kill.py "$@"
