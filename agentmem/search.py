@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +52,7 @@ class Searcher:
     def __init__(self, core: StoreCore) -> None:
         self._core = core
         self._ranker = Ranker(core)
-        self._filters: dict[tuple[Sql, str | None], _KeptFilter] = {}
+        self._filters: dict[tuple[bytes | Sql, str | None], _KeptFilter] = {}
 
     def run(self, query: Query) -> list[Hit]:
         """Return the hits of a query."""
@@ -117,7 +118,7 @@ class Searcher:
             return view.scope(namespace, now)
         if self._core.database.in_transaction():
             return view.scope(namespace, now, reader.labels_where(filter, namespace, None))
-        key = (compile_filter(filter, namespace), namespace)
+        key = _key_of(filter, namespace)
         kept = self._filters.get(key)
         if kept is None or kept.seq != view.seq:
             kept = _KeptFilter(view.seq, reader.labels_where(filter, namespace, None))
@@ -159,13 +160,23 @@ class Searcher:
             repr(ctx.attention_config),
             query.k,
             query.offset,
-            query.namespace,
-            compile_filter(query.filter, query.namespace),
+            _key_of(query.filter, query.namespace),
             query.exact,
             query.min_score,
             query.explain,
             self._core.hooks.version,
         )
+
+
+def _key_of(filter: Mapping[str, Any] | None, namespace: str | None) -> tuple[bytes | Sql, str | None]:
+    """Return what tells a filter from every other one: its pickled bytes, which are equal for equal values only.
+
+    What cannot be pickled is told apart by its SQL; making that takes five times as long.
+    """
+    try:
+        return pickle.dumps(filter, pickle.HIGHEST_PROTOCOL), namespace
+    except (pickle.PicklingError, AttributeError, TypeError, ValueError, RecursionError):
+        return compile_filter(filter, namespace), namespace
 
 
 def _page(hits: list[Hit], query: Query) -> list[Hit]:
