@@ -72,13 +72,35 @@ class MergeReport:
 
 @contextmanager
 def merge_lock(folder: Path) -> Iterator[bool]:
-    """Hold the merge lock of a store; yields False when another process has it.  The lock dies with its process."""
+    """Hold the merge lock of a store; yields False when another process has it.
+
+    The lock dies with its process, whatever this process has forked meanwhile.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     folder.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(folder / "merge.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    _lock_files.add(descriptor)
     try:
         yield _try_lock(descriptor)
     finally:
-        os.close(descriptor)
+        if descriptor in _lock_files:
+            _lock_files.remove(descriptor)
+            os.close(descriptor)
+
+
+_lock_files: set[int] = set()
+
+
+def _let_go_of_locks() -> None:
+    """In a forked child: close the parent's lock files, since a lock lasts as long as any copy of its descriptor."""
+    while _lock_files:
+        os.close(_lock_files.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
 def _try_lock(descriptor: int) -> bool:
