@@ -183,7 +183,11 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
         return self._searcher.knn(queries, k, namespace, filter, ef, exact)
 
     def merge(self) -> maintenance.MergeReport:
-        """Merge the tail into the index now, if another process is not doing so."""
+        """Merge the tail into the index now, if another process is not doing so.
+
+        Raises:
+            OSError: the index folder cannot be written, or the disk is full; the store is as it was, and answers.
+        """
         return self._merge(full=False, show=False)
 
     def optimize(self, progress: bool = False) -> maintenance.MergeReport:
@@ -191,6 +195,9 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
 
         Args:
             progress: show a progress bar.
+
+        Raises:
+            OSError: as for ``merge``.
         """
         return self._merge(full=True, show=progress)
 

@@ -17,7 +17,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -56,13 +56,15 @@ class Container:
     blocks: dict[str, NDArray[Any]]
     checksum: int
 
-    def verify(self) -> None:
-        """Compare every block with its checksum.
+    def verify(self, only: Collection[str] | None = None) -> None:
+        """Compare blocks with their checksums: those named in ``only``, or every one.
 
         Raises:
             SegmentDamaged: a block holds other bytes than were written.
         """
         for entry in self.header["blocks"]:
+            if only is not None and entry["name"] not in only:
+                continue
             found = zlib.crc32(_raw(self.blocks[entry["name"]]))
             if found != entry["crc32"]:
                 raise damaged(self.name, f"block {entry['name']!r} with CRC-32 {entry['crc32']}", found)
@@ -74,7 +76,7 @@ class Container:
 
 def damaged(name: str, expected: str, found: object) -> SegmentDamaged:
     """Return the error for the file ``name`` where ``found`` stands in the place of ``expected``."""
-    return SegmentDamaged(f"{name}: expected {expected}, found {found}; the segment is to be rebuilt")
+    return SegmentDamaged(f"{name}: expected {expected}, found {found}; merge() or optimize() rebuilds it")
 
 
 def _aligned(size: int) -> int:
@@ -183,18 +185,19 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def open_container(source: Path | bytes) -> Container:
+def open_container(source: Path | bytes, checksum: int | None = None) -> Container:
     """Map a container and check its prefix, its header and the bounds of its blocks, but not the blocks' bytes.
 
     Args:
         source: a path, or the bytes of a container.
+        checksum: that it must have, or None for whatever it says itself.
 
     Raises:
         SegmentDamaged: it is missing, shorter or longer than it says, of another format, or its header is not what
             was written.
     """
     if isinstance(source, bytes):
-        return _parse("<memory>", np.frombuffer(source, np.uint8))
+        return _parse("<memory>", np.frombuffer(source, np.uint8), checksum)
     name = str(source)
     try:
         with open(source, "rb") as file:
@@ -205,10 +208,10 @@ def open_container(source: Path | bytes) -> Container:
         if isinstance(error, SegmentDamaged):
             raise
         raise damaged(name, "a readable file", error) from error
-    return _parse(name, np.frombuffer(mapped, np.uint8))
+    return _parse(name, np.frombuffer(mapped, np.uint8), checksum)
 
 
-def _parse(name: str, data: NDArray[np.uint8]) -> Container:
+def _parse(name: str, data: NDArray[np.uint8], expected: int | None) -> Container:
     if len(data) < _PREFIX_BYTES:
         raise damaged(name, f"at least {_PREFIX_BYTES} bytes", len(data))
     prefix = data[: _PREFIX.size].tobytes()
@@ -223,14 +226,19 @@ def _parse(name: str, data: NDArray[np.uint8]) -> Container:
     checksum = _CHECK.unpack(data[_PREFIX.size : _PREFIX_BYTES].tobytes())[0]
     if zlib.crc32(prefix + text) != checksum:
         raise damaged(name, f"a header with CRC-32 {checksum}", zlib.crc32(prefix + text))
-    header = json.loads(text)
-    blocks = {entry["name"]: _block(name, data, entry, _PREFIX_BYTES + room) for entry in header["blocks"]}
+    if expected is not None and checksum != expected:
+        raise damaged(name, f"the file with checksum {expected}, as the store names it", checksum)
+    try:
+        header = json.loads(text)
+        blocks = {entry["name"]: _block(name, data, entry, _PREFIX_BYTES + room) for entry in header["blocks"]}
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise damaged(name, "a header in JSON with a table of blocks", repr(error)) from error
     return Container(name, header, blocks, checksum)
 
 
 def _block(name: str, data: NDArray[np.uint8], entry: Mapping[str, Any], least: int) -> NDArray[Any]:
     offset, size, shape, dtype = entry["offset"], entry["bytes"], entry["shape"], entry["dtype"]
-    fits = least <= offset <= offset + size <= len(data) and offset % ALIGN == 0
+    fits = least <= offset <= offset + size <= len(data) and offset % ALIGN == 0 and type(entry["crc32"]) is int
     if not fits or dtype not in DTYPES or min(shape, default=0) < 0 or prod(shape) * np.dtype(dtype).itemsize != size:
         raise damaged(name, f"block {entry['name']!r} within {len(data)} bytes", entry)
     block: NDArray[Any] = data[offset : offset + size].view(dtype)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agentmem.index.container import Container, damaged, open_container
 from agentmem.index.part import Graph, Postings
 from agentmem.index.quantise import code_stride
-from agentmem.records import Float32, Int64, Metric
+from agentmem.records import METRICS, Float32, Int64, Metric
 
 COLUMNS = {
     "labels": "<i8",
@@ -33,6 +33,11 @@ COLUMNS = {
     "lengths": "<u4",
 }
 """Blocks of shape (n,); each is an attribute of the same name."""
+NAMING = frozenset({"labels", "label_order", "namespace_bytes", "namespace_offsets", "namespace_rows"})
+"""Blocks by which records are named: small, and compared with their checksums whenever a segment is opened."""
+_TEXTS = ("store_uuid", "kind", "metric", "tokenizer_hash")
+_NUMBERS = ("seq", "dimension", "n", "max_label")
+_GRAPH_NUMBERS = ("entry", "max_level", "M")
 
 
 class Segment:
@@ -70,7 +75,7 @@ class Segment:
         """Take the columns of an open container; use ``Segment.open``."""
         self._container = container
         self.path = path
-        self.header: Mapping[str, Any] = container.header
+        self.header: Mapping[str, Any] = self._checked_header()
         self.checksum = container.checksum
         self.n: int = self.header["n"]
         self.dimension: int = self.header["dimension"]
@@ -92,8 +97,8 @@ class Segment:
         self.graph = self._take_graph()
 
     @classmethod
-    def open(cls, source: Path | bytes, *, store_uuid: str | None = None) -> Segment:
-        """Map a segment and check its header, its blocks' types, shapes and bounds, and all offsets.
+    def open(cls, source: Path | bytes, *, store_uuid: str | None = None, checksum: int | None = None) -> Segment:
+        """Map a segment and check its header, its blocks' types, shapes and bounds, offsets, and what names records.
 
         The rest of what the blocks hold is not read: a wild link, posting or token is met where it is used, and found
         by ``verify``.
@@ -101,15 +106,16 @@ class Segment:
         Args:
             source: a path, or the bytes of a segment.
             store_uuid: the store that it must belong to, or None for any.
+            checksum: that it must have, or None for any.
 
         Raises:
             SegmentDamaged: it cannot be trusted, or belongs to another store.
         """
-        container = open_container(source)
-        header = container.header
-        if store_uuid is not None and header.get("store_uuid") != store_uuid:
-            raise damaged(container.name, f"a segment of store {store_uuid}", header.get("store_uuid"))
-        return cls(container, None if isinstance(source, bytes) else Path(source))
+        segment = cls(open_container(source, checksum), None if isinstance(source, bytes) else Path(source))
+        if store_uuid is not None and segment.header["store_uuid"] != store_uuid:
+            raise damaged(segment._container.name, f"a segment of store {store_uuid}", segment.header["store_uuid"])
+        segment._container.verify(only=NAMING)
+        return segment
 
     def close(self) -> None:
         """Let go of the map; it ends with the last array taken from it."""
@@ -155,10 +161,24 @@ class Segment:
         rows = self.label_order[np.minimum(places, self.n - 1)].astype(np.int64)
         return np.where(self.labels[rows] == labels, rows, -1)
 
+    def _checked_header(self) -> Mapping[str, Any]:
+        header = self._container.header
+        sound = {name: type(header.get(name)) is str for name in _TEXTS}
+        sound |= {name: type(header.get(name)) is int and header[name] >= 0 for name in _NUMBERS}
+        sound["metric"] = header.get("metric") in METRICS
+        facts = header.get("graph", ())
+        if facts is not None:
+            whole = isinstance(facts, dict) and all(type(facts.get(name)) is int for name in _GRAPH_NUMBERS)
+            sound["graph"] = whole and facts["entry"] >= -1 and facts["max_level"] >= 0 and facts["M"] > 0
+        wrong = {name: header.get(name) for name, good in sound.items() if not good}
+        if wrong:
+            raise damaged(self._container.name, "the header of a segment", wrong)
+        return header
+
     def _take(self, block: str, dtype: str, *shape: int | None) -> NDArray[Any]:
         found = self._container.blocks.get(block)
         if found is None:
-            raise damaged(self._container.name, f"a block {block!r}", sorted(self._container.blocks))
+            raise damaged(self._container.name, f"a block {block!r}", list(self._container.blocks))
         fits = len(shape) == found.ndim and all(a is None or a == b for a, b in zip(shape, found.shape, strict=True))
         if not fits or found.dtype.str != dtype:
             raise damaged(self._container.name, f"{dtype} {shape} in {block!r}", f"{found.dtype.str} {found.shape}")

@@ -193,7 +193,10 @@ with maintenance.merge_lock(Path({str(folder)!r})) as mine:
     os.kill(os.getpid(), signal.SIGKILL)
 """
     parent = subprocess.run(
-        [sys.executable, "-c", PARENT + code, str(tmp_path / "memory.db")], stdout=subprocess.PIPE, text=True, timeout=50
+        [sys.executable, "-c", PARENT + code, str(tmp_path / "memory.db")],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=50,
     )
     assert parent.returncode == -signal.SIGKILL
     try:
