@@ -75,7 +75,11 @@ class CareVerbs(StoreCore):
     """merge, optimize, wait_for_merge, vacuum, backup, verify, check."""
 
     def merge(self) -> maintenance.MergeReport:
-        """Merge the tail into the index now, if another process is not doing so."""
+        """Merge the tail into the index now, if another process is not doing so.
+
+        Raises:
+            OSError: the index folder cannot be written, or the disk is full; the store is as it was, and answers.
+        """
         return self._merge(full=False, report=lambda _: None)
 
     def optimize(self, progress: bool = False) -> maintenance.MergeReport:
@@ -83,6 +87,9 @@ class CareVerbs(StoreCore):
 
         Args:
             progress: show a progress bar.
+
+        Raises:
+            OSError: as for ``merge``.
         """
         with _shares("building the index", check.check_flag(progress, "progress")) as report:
             return self._merge(full=True, report=report)

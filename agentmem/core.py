@@ -123,11 +123,12 @@ class StoreCore:
             self._merger.start()
 
     def close(self) -> None:
-        """Close the store; a background merge goes on by itself.  Closing twice is fine."""
+        """Close the store; a background merge goes on by itself.  Closing twice is fine, as is closing after a fork."""
         if not self._closed:
             self._closed = True
             self._database.close()
-            self.index.reload()
+            if not self._database.inherited:
+                self.index.reload()
 
     def __repr__(self) -> str:
         """Show path, embedder, dimension and metric."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,11 +122,11 @@ class LiveIndex:
         if self._folder is None:
             return None
         path = self._folder / row.name
-        if row.name not in self._missing and not path.exists():
+        if row.name not in self._missing and not os.path.exists(path):
             self._missing.add(row.name)
             raise _Superseded
         try:
-            segment = Segment.open(path, store_uuid=self.identity.uuid)
+            segment = Segment.open(path, store_uuid=self.identity.uuid, checksum=row.checksum)
         except (SegmentDamaged, OSError) as error:
             self.problems.append(f"{row.name}: {error}")
             log.warning("index segment %s is left out and will be rebuilt: %s", path, error)
@@ -133,7 +134,9 @@ class LiveIndex:
         identity = self.identity
         expected = (row.seq, identity.dimension, identity.metric, identity.tokenizer_hash)
         if tuple(segment.header[name] for name in ("seq", "dimension", "metric", "tokenizer_hash")) != expected:
-            self.problems.append(f"{row.name}: not the segment that the manifest names")
+            self.problems.append(
+                f"{row.name}: not the segment that the manifest names; merge() or optimize() rebuilds it"
+            )
             log.warning("index segment %s is not the one that the manifest names; it will be rebuilt", path)
             segment.close()
             return None

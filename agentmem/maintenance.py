@@ -73,13 +73,35 @@ class MergeReport:
 
 @contextmanager
 def merge_lock(folder: Path) -> Iterator[bool]:
-    """Hold the merge lock of a store; yields False when another process has it.  The lock dies with its process."""
+    """Hold the merge lock of a store; yields False when another process has it.
+
+    The lock dies with its process, whatever this process has forked meanwhile.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     folder.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(folder / "merge.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    _lock_files.add(descriptor)
     try:
         yield _try_lock(descriptor)
     finally:
-        os.close(descriptor)
+        if descriptor in _lock_files:
+            _lock_files.remove(descriptor)
+            os.close(descriptor)
+
+
+_lock_files: set[int] = set()
+
+
+def _let_go_of_locks() -> None:
+    """In a forked child: close the parent's lock files, since a lock lasts as long as any copy of its descriptor."""
+    while _lock_files:
+        os.close(_lock_files.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -108,6 +130,9 @@ def merge(
         full: rebuild the base from every live record, with a graph if there are ``GRAPH_ROWS`` of them.
         threads: of the graph's building.
         progress: called with the share done of each segment that is built, 0 to 1.
+
+    Raises:
+        OSError: the index folder cannot be written, or the disk is full; the store is as it was.
     """
     folder = index_folder(database.path)
     if folder is None:
@@ -154,7 +179,8 @@ def _open_base(folder: Path, row: SegmentRow | None, identity: Identity) -> Segm
     if row is None:
         return None
     try:
-        segment = Segment.open(folder / row.name, store_uuid=identity.uuid)
+        segment = Segment.open(folder / row.name, store_uuid=identity.uuid, checksum=row.checksum)
+        segment.verify()
     except (SegmentDamaged, OSError) as error:
         log.warning("the base segment %s cannot be used and is rebuilt: %s", row.name, error)
         return None
@@ -270,16 +296,24 @@ class BackgroundMerger:
         self._ended = -PAUSE_S
 
     def start(self) -> None:
-        """Start a merge unless one started here is running, or has ended just now."""
+        """Start a merge unless one started here is running, or has ended just now.
+
+        Where no process can be started, that is logged: whoever searches needs no merge.
+        """
         with self._lock:
             if self._process is not None or time.monotonic() < self._ended + PAUSE_S:
                 return
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "agentmem.maintenance", self._path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "agentmem.maintenance", self._path],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                )
+            except OSError as error:
+                log.error("a background merge cannot be started: %s", error)
+                self._ended = time.monotonic()
+                return
             self._watcher = threading.Thread(target=self._watch, args=(self._process,), daemon=True)
             self._watcher.start()
 

@@ -12,6 +12,7 @@ from agentmem.errors import InvalidInput, UnknownMechanism
 from agentmem.hooks import SearchContext
 from agentmem.index.ragged import distinct
 from agentmem.index.scope import Scope
+from agentmem.index.segment import Segment
 from agentmem.index.view import View
 from agentmem.records import Float32, Int64
 from agentmem.rerank import fusion
@@ -31,7 +32,7 @@ RADIUS = 3
 """A turn is judged with this many turns on either side of it."""
 BACKGROUND_ROWS = 512
 BACKGROUND_DRIFT = 1.25
-"""The background is measured anew when the store has grown or shrunk by this factor."""
+"""The background is measured anew when the store has grown or shrunk by this factor, and from new segments."""
 
 
 def check_mechanism(name: str) -> str:
@@ -51,7 +52,7 @@ class Ranker:
 
     def __init__(self, core: StoreCore) -> None:
         self._core = core
-        self._background: tuple[int, Background] | None = None
+        self._background: tuple[int, tuple[Segment, ...], Background] | None = None
         self._pieces = WordPieces(core.tokenizer)
 
     def rank(self, ctx: SearchContext, view: View, scope: Scope, found: Candidates) -> fusion.Ranking:
@@ -147,13 +148,13 @@ class Ranker:
         return scores
 
     def _measured(self, view: View) -> Background:
-        kept = self._background
-        live = view.n_live
-        if kept is None or not kept[0] / BACKGROUND_DRIFT <= live <= kept[0] * BACKGROUND_DRIFT:
+        live, segments, kept = view.n_live, view.segments, self._background
+        near = kept is not None and kept[0] / BACKGROUND_DRIFT <= live <= kept[0] * BACKGROUND_DRIFT
+        if kept is None or not near or kept[1] != segments:
             sample = view.sample(BACKGROUND_ROWS, seed=0)
             normalised, l2 = view.metric == "cosine", view.metric == "l2"
-            kept = self._background = (live, measure_background(view.vectors(sample), normalised, l2))
-        return kept[1]
+            kept = self._background = (live, segments, measure_background(view.vectors(sample), normalised, l2))
+        return kept[2]
 
 
 def _plain(ctx: SearchContext, view: View, found: Candidates) -> Evidence:

@@ -17,7 +17,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -60,13 +60,15 @@ class Container:
     blocks: dict[str, NDArray[Any]]
     checksum: int
 
-    def verify(self) -> None:
-        """Compare every block with its checksum.
+    def verify(self, only: Collection[str] | None = None) -> None:
+        """Compare blocks with their checksums: those named in ``only``, or every one.
 
         Raises:
             SegmentDamaged: a block holds other bytes than were written.
         """
         for entry in self.header["blocks"]:
+            if only is not None and entry["name"] not in only:
+                continue
             found = zlib.crc32(_raw(self.blocks[entry["name"]]))
             if found != entry["crc32"]:
                 raise damaged(self.name, f"block {entry['name']!r} with CRC-32 {entry['crc32']}", found)
@@ -78,7 +80,7 @@ class Container:
 
 def damaged(name: str, expected: str, found: object) -> SegmentDamaged:
     """Return the error for the file ``name`` where ``found`` stands in the place of ``expected``."""
-    return SegmentDamaged(f"{name}: expected {expected}, found {found}; the segment is to be rebuilt")
+    return SegmentDamaged(f"{name}: expected {expected}, found {found}; merge() or optimize() rebuilds it")
 
 
 def _aligned(size: int) -> int:
@@ -181,18 +183,19 @@ def _sync(file: BinaryIO, expected: int) -> None:
         raise OSError(f"{file.name}: {size} of {expected} bytes were written")
 
 
-def open_container(source: Path | bytes) -> Container:
+def open_container(source: Path | bytes, checksum: int | None = None) -> Container:
     """Map a container and check its prefix, its header and the bounds of its blocks, but not the blocks' bytes.
 
     Args:
         source: a path, or the bytes of a container.
+        checksum: that it must have, or None for whatever it says itself.
 
     Raises:
         SegmentDamaged: it is missing, shorter or longer than it says, of another format, or its header is not what
             was written.
     """
     if isinstance(source, bytes):
-        return _parse("<memory>", np.frombuffer(source, np.uint8))
+        return _parse("<memory>", np.frombuffer(source, np.uint8), checksum)
     name = str(source)
     try:
         with open(source, "rb") as file:
@@ -203,10 +206,10 @@ def open_container(source: Path | bytes) -> Container:
         if isinstance(error, SegmentDamaged):
             raise
         raise damaged(name, "a readable file", error) from error
-    return _parse(name, np.frombuffer(mapped, np.uint8))
+    return _parse(name, np.frombuffer(mapped, np.uint8), checksum)
 
 
-def _parse(name: str, data: NDArray[np.uint8]) -> Container:
+def _parse(name: str, data: NDArray[np.uint8], expected: int | None) -> Container:
     if len(data) < _PREFIX_BYTES:
         raise damaged(name, f"at least {_PREFIX_BYTES} bytes", len(data))
     prefix = data[: _PREFIX.size].tobytes()
@@ -221,6 +224,8 @@ def _parse(name: str, data: NDArray[np.uint8]) -> Container:
     checksum = _CHECK.unpack(data[_PREFIX.size : _PREFIX_BYTES].tobytes())[0]
     if zlib.crc32(prefix + text) != checksum:
         raise damaged(name, f"a header with CRC-32 {checksum}", zlib.crc32(prefix + text))
+    if expected is not None and checksum != expected:
+        raise damaged(name, f"the file with checksum {expected}, as the store names it", checksum)
     header = _header(name, text)
     blocks = {entry["name"]: _block(name, data, entry, _PREFIX_BYTES + room) for entry in header["blocks"]}
     return Container(name, header, blocks, checksum)

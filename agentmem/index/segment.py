@@ -35,6 +35,8 @@ COLUMNS = {
 """Blocks of shape (n,); each is an attribute of the same name."""
 LABEL_ROOM = 4
 """Rows are looked up by label in a table, made when first asked for, unless it were this many times the rows."""
+NAMING = frozenset({"labels", "label_order", "namespace_bytes", "namespace_offsets", "namespace_rows"})
+"""Blocks by which records are named: small, and compared with their checksums whenever a segment is opened."""
 FACTS = {
     "store_uuid": str,
     "seq": int,
@@ -109,8 +111,8 @@ class Segment:
         self.graph = self._take_graph()
 
     @classmethod
-    def open(cls, source: Path | bytes, *, store_uuid: str | None = None) -> Segment:
-        """Map a segment and check its header, its blocks' types, shapes and bounds, all offsets, labels and names.
+    def open(cls, source: Path | bytes, *, store_uuid: str | None = None, checksum: int | None = None) -> Segment:
+        """Map a segment; check its header, its blocks' types, shapes and bounds, offsets, and what names records.
 
         The rest of what the blocks hold is not read: a wild link, posting or token is met where it is used, and found
         by ``verify``.
@@ -118,15 +120,16 @@ class Segment:
         Args:
             source: a path, or the bytes of a segment.
             store_uuid: the store that it must belong to, or None for any.
+            checksum: that it must have, or None for any.
 
         Raises:
             SegmentDamaged: it cannot be trusted, or belongs to another store.
         """
-        container = open_container(source)
-        header = container.header
-        if store_uuid is not None and header.get("store_uuid") != store_uuid:
-            raise damaged(container.name, f"a segment of store {store_uuid}", header.get("store_uuid"))
-        return cls(container, None if isinstance(source, bytes) else Path(source))
+        segment = cls(open_container(source, checksum), None if isinstance(source, bytes) else Path(source))
+        if store_uuid is not None and segment.header["store_uuid"] != store_uuid:
+            raise damaged(segment._container.name, f"a segment of store {store_uuid}", segment.header["store_uuid"])
+        segment._container.verify(only=NAMING)
+        return segment
 
     def close(self) -> None:
         """Let go of the map; it ends with the last array taken from it."""
@@ -197,7 +200,7 @@ class Segment:
         facts = header.get("graph", "")
         sound = (
             all(type(header.get(name)) is kind for name, kind in FACTS.items())
-            and header["n"] >= 0
+            and min(header["seq"], header["n"], header["max_label"]) >= 0
             and header["dimension"] >= 1
             and header["metric"] in METRICS
         )
@@ -223,7 +226,7 @@ class Segment:
     def _take(self, block: str, dtype: str, *shape: int | None) -> NDArray[Any]:
         found = self._container.blocks.get(block)
         if found is None:
-            raise damaged(self._container.name, f"a block {block!r}", sorted(self._container.blocks))
+            raise damaged(self._container.name, f"a block {block!r}", list(self._container.blocks))
         fits = len(shape) == found.ndim and all(a is None or a == b for a, b in zip(shape, found.shape, strict=True))
         if not fits or found.dtype.str != dtype:
             raise damaged(self._container.name, f"{dtype} {shape} in {block!r}", f"{found.dtype.str} {found.shape}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from urllib.parse import quote
 
 from agentmem.errors import NotAStore, StoreBusy, StoreDamaged, StoreError, StoreReadOnly
@@ -34,6 +36,27 @@ def damaged(path: str, what: str) -> StoreDamaged:
     )
 
 
+def forked(path: str) -> StoreError:
+    """Return the error for a store that was open in the process from which this one was forked."""
+    return StoreError(
+        f"{path} was open when this process was forked, and SQLite cannot use it on both sides of a fork; close the "
+        "store before forking, or start the child anew (multiprocessing's 'spawn', or subprocess)"
+    )
+
+
+class _Inherited:
+    """Stands in a forked child for a handle of its parent: it does nothing, and says so."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        raise forked(self._path)
+
+    def close(self) -> None:
+        """Leave the parent's handle alone."""
+
+
 def translated(error: sqlite3.Error, path: str) -> StoreError:
     """Return agentmem's exception for one of SQLite's; the message names the path and the remedy."""
     text = str(error)
@@ -49,7 +72,10 @@ def translated(error: sqlite3.Error, path: str) -> StoreError:
     if "readonly" in lower or "read-only" in lower:
         return StoreReadOnly(f"{path} cannot be written ({text}); open it where and as whom it may be written")
     if "unable to open" in lower:
-        return NotAStore(f"{path} cannot be opened ({text}); check that its folder exists and may be read and written")
+        return NotAStore(
+            f"{path} cannot be opened ({text}); check that its folder exists and may be read and written, "
+            "and that this process may open more files"
+        )
     if "disk is full" in lower:
         return StoreError(f"{path}: {text}; free some space and retry, nothing of this change was stored")
     return StoreError(f"{path}: SQLite reports: {text}")
@@ -72,12 +98,16 @@ class Connection:
 
     Raises:
         NotAStore: it cannot be opened.
+        StoreError: it was open when this process was forked.
     """
 
-    __slots__ = ("_cursor", "path", "raw")
+    __slots__ = ("__weakref__", "_cursor", "file", "path", "raw")
 
     def __init__(self, target: str, *, path: str, timeout: float, trace: Trace | None = None) -> None:
         self.path = path
+        self.file = _file(path)
+        if self.file in _inherited:
+            raise forked(path)
         try:
             self.raw = sqlite3.connect(
                 target,
@@ -92,6 +122,7 @@ class Connection:
         if trace is not None:
             self.raw.set_trace_callback(trace)
         self._cursor = self.raw.cursor()
+        _connections.add(self)
 
     @property
     def in_transaction(self) -> bool:
@@ -131,6 +162,40 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         self.raw.close()
+        _connections.discard(self)
+
+
+def _file(path: str) -> tuple[int, int] | None:
+    """Return what SQLite knows a file by, or None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+_inherited: set[tuple[int, int] | None] = set()
+"""Files that were open when this process was forked: SQLite believes that it holds locks on them, which its parent
+holds.  Opened anew, the file would be written without them."""
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _abandon() -> None:
+    """In a forked child: let nothing ever use, finalise or close the parent's handles.
+
+    SQLite would empty and remove a write-ahead log that is another process's by now.  A reference that nobody gives
+    back keeps the handles from that, at the interpreter's end too.
+    """
+    for connection in list(_connections):
+        _inherited.add(connection.file)
+        for handle in (connection.raw, connection._cursor):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
+        connection.raw = connection._cursor = cast(Any, _Inherited(connection.path))
+    _inherited.discard(None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon)
 
 
 def uri(path: str, mode: str) -> str:

@@ -15,7 +15,7 @@ from threading import get_ident
 from agentmem.errors import InvalidInput, StoreBusy, StoreClosed, StoreError, StoreReadOnly
 from agentmem.storage import copies, maintenance
 from agentmem.storage.checkpoints import Checkpointer
-from agentmem.storage.connection import MEMORY, SYNCHRONOUS, Connection, Trace, open_reader, open_writer, uri
+from agentmem.storage.connection import MEMORY, SYNCHRONOUS, Connection, Trace, forked, open_reader, open_writer, uri
 from agentmem.storage.kept import KeptRecords
 from agentmem.storage.migrations import inspect, migrate
 from agentmem.storage.reader import Reader
@@ -24,7 +24,7 @@ from agentmem.validation import check_choice, check_number, check_path
 
 
 class Database:
-    """An open store; made by ``Database.open``.  Safe to share between threads, not across a fork."""
+    """An open store; made by ``Database.open``.  Safe to share between threads; close it before a fork."""
 
     def __init__(self, path: str, writer: Connection | None, timeout: float, trace: Trace | None) -> None:
         self.path = path
@@ -86,6 +86,11 @@ class Database:
             connection.close()
             raise
         return cls(path, connection, timeout, trace)
+
+    @property
+    def inherited(self) -> bool:
+        """Say whether another process opened it, from which this one was forked: then it cannot be used here."""
+        return self._pid != os.getpid()
 
     @property
     def read_only(self) -> bool:
@@ -163,11 +168,14 @@ class Database:
     def close(self) -> None:
         """Close every connection; one that another thread is reading with closes when it is done.  Twice is fine.
 
+        In a forked child nothing is closed: the connections are its parent's.
+
         Raises:
             StoreBusy: another thread is in a transaction.
             InvalidInput: this thread is.
         """
-        if self._closed:
+        if self._closed or self.inherited:
+            self._closed = True
             return
         if self.in_transaction():
             raise InvalidInput(f"{self.path} cannot be closed inside a transaction; leave it first")
@@ -187,8 +195,8 @@ class Database:
     def _usable(self) -> None:
         if self._closed:
             raise StoreClosed(f"{self.path} was closed; open it again")
-        if self._pid != os.getpid():
-            raise StoreError(f"{self.path} was opened before this process was forked; open it again in the child")
+        if self.inherited:
+            raise forked(self.path)
 
     def _refusal(self) -> StoreReadOnly:
         return StoreReadOnly(f"{self.path} was opened read-only; open it without read_only=True to change it")

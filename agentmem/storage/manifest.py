@@ -30,7 +30,7 @@ class SegmentRow:
     max_label: int
     n_rows: int
     bytes: int
-    checksum: int | str
+    checksum: int
     published_at: float = 0.0
 
 

@@ -470,7 +470,7 @@ with db.transaction() as writer:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_is_told_to_open_it_again(tmp_path):
+def test_a_forked_child_is_told_so(tmp_path):
     code = """
 import os
 child = os.fork()

@@ -296,7 +296,7 @@ def test_a_transaction_reads_its_own_writes(db, make):
 def test_manifest_and_feedback(db, make):
     row = SegmentRow("base-1.seg", "base", 7, 9, 5, 4096, 0xFFFF_FFFF)
     with db.transaction() as writer:
-        writer.put_segment(SegmentRow("delta-2.seg", "delta", 8, 12, 3, 512, "abc", 5.0))
+        writer.put_segment(SegmentRow("delta-2.seg", "delta", 8, 12, 3, 512, 17, 5.0))
         writer.put_segment(row)
         for at in (1.0, 2.0):
             writer.add_feedback(Feedback(at, "q\0", np.ones(3, np.float32), ("a", "b"), ("a",), ()))
@@ -308,7 +308,7 @@ def test_manifest_and_feedback(db, make):
     assert (base.name, base.kind, base.seq, base.max_label, base.n_rows, base.bytes, base.checksum) == (
         "base-1.seg", "base", 7, 9, 5, 4096, 0xFFFF_FFFF,
     )  # fmt: skip
-    assert (delta.checksum, delta.published_at) == ("abc", 5.0)
+    assert (delta.checksum, delta.published_at) == (17, 5.0)
     assert [each.at for each in kept] == [2.0, 3.0]
     assert (kept[0].query, kept[0].shown, kept[0].accepted, kept[0].rejected) == ("q\0", ("a", "b"), ("a",), ())
     np.testing.assert_array_equal(kept[0].vector, np.ones(3, np.float32))
