@@ -1,4 +1,4 @@
-"""Merges: turning the tail into segments, in the foreground or as ``python -m agentmem.maintenance memory.db``.
+"""Merges: turning the tail into segments, in the foreground or in a process of its own.
 
 One process merges a store at a time (an operating-system lock that dies with its holder).  A segment is written under a
 new name, synced, reopened, verified and probed, and counts only from the commit that puts it into the manifest: a merge
@@ -153,7 +153,7 @@ def _merge_locked(
         seq = reader.seq()
         manifest = reader.segments()
         base = next((row for row in manifest if row.kind == "base"), None)
-        old = _open_base(folder, base, identity)
+        old = _verified(folder, base, identity)
         dead = len(reader.dead_since(old.header["seq"])) if old else 0
         rows = reader.index_rows(after_label=old.header["max_label"] if old else 0)
         whole = full or old is None or len(rows) * DELTA_SHARE > old.n or dead * DEAD_SHARE > old.n
@@ -163,6 +163,10 @@ def _merge_locked(
     if len(rows) == 0:
         if whole:
             _publish(database, folder, manifest, None)
+        return MergeReport("none")
+    delta = next((row for row in manifest if row.kind == "delta"), None)
+    unchanged = delta is not None and (delta.max_label, delta.n_rows) == (rows.labels[-1], len(rows))
+    if unchanged and not whole and _verified(folder, delta, identity) is not None:
         return MergeReport("none")
     build = _Builder(database, identity, folder, seq, rows, threads, progress)
     if not whole:
@@ -175,14 +179,14 @@ def _merge_locked(
     return build.publish("base", graph, old, manifest)
 
 
-def _open_base(folder: Path, row: SegmentRow | None, identity: Identity) -> Segment | None:
+def _verified(folder: Path, row: SegmentRow | None, identity: Identity) -> Segment | None:
     if row is None:
         return None
     try:
         segment = Segment.open(folder / row.name, store_uuid=identity.uuid, checksum=row.checksum)
         segment.verify()
     except (SegmentDamaged, OSError) as error:
-        log.warning("the base segment %s cannot be used and is rebuilt: %s", row.name, error)
+        log.warning("the segment %s cannot be used and is rebuilt: %s", row.name, error)
         return None
     if segment.header["tokenizer_hash"] != identity.tokenizer_hash or segment.dimension != identity.dimension:
         return None
@@ -279,6 +283,15 @@ class _Builder:
         return view.audit(sample=PROBES, k=10, ef=None, seed=self.seq)
 
 
+_MERGE = f"""\
+import sys
+sys.path = [*filter(None, sys.path), {str(Path(__file__).parents[1])!r}]
+from agentmem.maintenance import main
+main()
+"""
+"""What a process of its own runs: this very package, and nothing that lies in the folder where it happens to start."""
+
+
 class BackgroundMerger:
     """Starts a merge in a low-priority process of its own when the tail has grown, one at a time.
 
@@ -305,7 +318,7 @@ class BackgroundMerger:
                 return
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "agentmem.maintenance", self._path],
+                    [sys.executable, "-c", _MERGE, self._path],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -343,7 +356,3 @@ def main() -> None:
         merge(database, read_identity(database))
     finally:
         database.close()
-
-
-if __name__ == "__main__":
-    main()

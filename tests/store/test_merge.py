@@ -58,6 +58,36 @@ def test_the_tail_becomes_a_base_then_a_delta_then_a_new_base(store):
     assert store.check().ok
 
 
+def test_a_delta_is_written_again_only_where_something_changed(store):
+    store.add_many(embeddings=vectors(100))
+    store.merge()
+    names = store.add_many(embeddings=vectors(10, 1))
+    assert store.merge().kind == "delta"
+    (path,) = Path(f"{store.path}-index").glob("delta*.seg")
+    assert store.merge().kind == "none"
+    assert path.exists()
+    store.delete(names[0])
+    assert (store.merge().kind, store.merge().kind) == ("delta", "none")
+    (path,) = Path(f"{store.path}-index").glob("delta*.seg")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert store.merge().kind == "delta"
+    assert store.check().ok
+
+
+def test_a_background_merge_runs_this_package_whatever_lies_in_the_folder(tmp_path, monkeypatch, caplog):
+    (tmp_path / "agentmem").mkdir()
+    (tmp_path / "agentmem" / "__init__.py").write_text("raise RuntimeError('not this one')")
+    (tmp_path / "json.py").write_text("raise RuntimeError('nor this one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(maintenance, "TAIL_ROWS", 50)
+    with agentmem.MemoryStore("memory.db", embedder=None, dimension=DIM) as store:
+        store.add_many(embeddings=vectors(100))
+        store.search(embedding=vectors(1)[0])
+        store.wait_for_merge(60)
+        assert kinds(store) == [("segment", 100, False), ("tail", 0, False)]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def test_searches_are_the_same_before_and_after_every_merge(store):
     ids = store.add_many(
         [f"note {i}" for i in range(90)], embeddings=vectors(90), threads=[f"t{i % 7}" for i in range(90)]
