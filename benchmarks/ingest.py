@@ -1,6 +1,6 @@
 """How fast are bulk and durable single adds, and what do they take on disk and in memory?
 
-    python benchmarks/ingest.py [--rows 20000] [--threads 1]
+    python benchmarks/ingest.py [--rows 50000] [--threads 1]
 
 Bulk: raw ``hnswlib.add_items`` beside ``add_many`` and ``optimize`` over the same vectors, with and without texts.
 Single: one ``add`` a commit, normal and full durability, beside the same rows written by bare SQL statements, and the
@@ -155,7 +155,7 @@ def sync_rate(folder: Path, count: int = 300) -> float:
 def main() -> None:
     """Run and write results/ingest.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

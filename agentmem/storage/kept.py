@@ -14,13 +14,10 @@ BYTES = 8 << 20
 LARGEST = 64 << 10
 """A record with more than this is read anew each time."""
 _OVERHEAD = 800
-"""What a kept record costs besides its text and metadata: strings, numbers, a tuple, a dictionary entry."""
+"""What a kept record costs besides its text and metadata: strings, numbers, a tuple, entries of dictionaries."""
 
-_MAKE = Record._make
-
-_Kept = tuple[str, "str | None", Any, Sequence[Any], int]
-"""id, text, metadata (a flat dict, or JSON text where it is nested: callers may change what they get), the other fields
-of ``Record``, and what all of it counts for in bytes."""
+Row = Sequence[Any]
+"""The fields of ``Record`` in their order, metadata as JSON text."""
 
 
 class KeptRecords:
@@ -31,33 +28,55 @@ class KeptRecords:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[int, _Kept] = {}
+        self._rows: dict[int, Row] = {}
+        self._flat: dict[int, dict[str, Any]] = {}
+        """Metadata that was parsed and has nothing nested, so that a copy is the caller's own."""
         self._bytes = 0
 
     def get(self, labels: Sequence[int]) -> list[Record | None]:
         """Return the records with these labels, their metadata the caller's own; None for each that is not kept."""
-        known = map(self._kept.get, labels)
-        return [
-            kept and _MAKE((kept[0], kept[1], kept[2].copy() if type(kept[2]) is dict else load(kept[2]), *kept[3]))
-            for kept in known
-        ]
+        found: list[Record | None] = []
+        for label in labels:
+            row = self._rows.get(label)
+            if row is None:
+                found.append(None)
+                continue
+            metadata = self._flat.get(label)
+            own = self._parsed(label, row[2]) if metadata is None else metadata.copy()
+            found.append(record_of(row, own))
+        return found
 
-    def add(self, rows: Sequence[Sequence[Any]], records: Sequence[Record]) -> None:
-        """Keep records, each with the row that it was made from, whose third column is the metadata as text."""
+    def _parsed(self, label: int, text: str) -> dict[str, Any]:
+        metadata: dict[str, Any] = load(text)
+        if not any(isinstance(value, (dict, list)) for value in metadata.values()):
+            self._flat[label] = metadata.copy()
+        return metadata
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Keep records."""
         with self._lock:
-            for row, record in zip(rows, records, strict=True):
-                size = _OVERHEAD + len(row[1] or "") + len(row[2])
-                if size > LARGEST or record.label in self._kept:
-                    continue
-                nested = any(isinstance(value, (dict, list)) for value in record.metadata.values())
-                metadata = row[2] if nested else record.metadata.copy()
-                self._kept[record.label] = (record.id, record.text, metadata, record[3:], size)
-                self._bytes += size
+            for row in rows:
+                size = _size(row)
+                if size <= LARGEST and row[12] not in self._rows:
+                    self._rows[row[12]] = row
+                    self._bytes += size
             while self._bytes > BYTES:
-                self._bytes -= self._kept.pop(next(iter(self._kept)))[4]
+                oldest = next(iter(self._rows))
+                self._bytes -= _size(self._rows.pop(oldest))
+                self._flat.pop(oldest, None)
 
     def clear(self) -> None:
         """Forget everything, as after deleted text was overwritten on disk."""
         with self._lock:
-            self._kept.clear()
+            self._rows.clear()
+            self._flat.clear()
             self._bytes = 0
+
+
+def record_of(row: Row, metadata: dict[str, Any]) -> Record:
+    """Return the record of a row with its metadata parsed."""
+    return tuple.__new__(Record, (row[0], row[1], metadata, *row[3:]))
+
+
+def _size(row: Row) -> int:
+    return _OVERHEAD + len(row[1] or "") + len(row[2])

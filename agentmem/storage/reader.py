@@ -16,7 +16,7 @@ from agentmem.storage import feedback, manifest
 from agentmem.storage.connection import Connection, damaged
 from agentmem.storage.filters import Sql, all_of, compile_filter, namespace_condition
 from agentmem.storage.jsontext import load_all
-from agentmem.storage.kept import KeptRecords
+from agentmem.storage.kept import KeptRecords, record_of
 from agentmem.storage.manifest import SegmentRow
 
 Filter = Mapping[str, Any]
@@ -90,7 +90,7 @@ class Reader:
         rows = self._chunked(_RECORDS, "label", labels)
         records = self._records(rows)
         if self._kept is not None:
-            self._kept.add(rows, records)
+            self._kept.add(rows)
         found = {record.label: record for record in records}
         return [found.get(label) for label in labels]
 
@@ -109,7 +109,7 @@ class Reader:
             metadata = load_all([row[2] for row in rows])
         except ValueError as error:
             raise damaged(self.connection.path, f"the metadata of a record is not JSON: {error}") from error
-        return [Record._make((*row[:2], value, *row[3:])) for row, value in zip(rows, metadata, strict=True)]
+        return [record_of(row, value) for row, value in zip(rows, metadata, strict=True)]
 
     def _chunked(self, select: str, column: str, values: Sequence[Any]) -> list[Any]:
         rows: list[Any] = []

@@ -78,7 +78,7 @@ def test_the_oldest_go_first_and_large_ones_are_not_kept(on_disk, monkeypatch):
     rows = [(each.id, each.text, dump(each.metadata), *each[3:]) for each in records]
     monkeypatch.setattr(kept, "BYTES", 20_000)
     memory = KeptRecords()
-    memory.add(rows, records)
+    memory.add(rows)
     there = [each is not None for each in memory.get([*labels, large])]
     assert not there[-1]
     assert 5 <= sum(there) <= 20
