@@ -1,10 +1,10 @@
 """How fast is a vector-only search, records returned, beside raw ``hnswlib.knn_query`` at equal recall?
 
-    python benchmarks/vector_search.py [--rows 100000] [--folder DIR] [--vectors FILE.npy]
+    python benchmarks/vector_search.py [--rows 100000] [--folder DIR]
 
-One thread.  agentmem's time at the recall of hnswlib is interpolated between its own settings of ef.  Ratios below 1 mean that agentmem, text and metadata included, is faster than the bare graph search.  A
-store keeps records that it read lately: "agentmem" has forgotten them all before each pass over the queries, "agentmem
-again" has not.
+One thread; the time at the recall of hnswlib is interpolated between settings of ef.  Ratios below 1 mean
+that agentmem, text and metadata included, is faster than the bare graph search.  A store keeps records that it read
+lately: "agentmem" has forgotten them all before each pass over the queries, "agentmem again" has not.
 """
 
 from __future__ import annotations
