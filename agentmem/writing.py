@@ -132,6 +132,8 @@ class WritingVerbs(StoreCore):
     ) -> list[str]:
         """Add many records in one transaction: all of them or, when anything is refused, none.
 
+        Everything is embedded before anything is written: an embedder that fails half way has cost its time only.
+
         Args:
             texts: n texts, or None where embeddings are given alone.
             embeddings: float array of shape (n, dim); the embedder's when None.
@@ -155,6 +157,7 @@ class WritingVerbs(StoreCore):
         Raises:
             InvalidInput: lengths that differ, or an argument that cannot be used; the message names the record.
             DuplicateId: an id that exists, or comes twice, with on_conflict="error".
+            EmbeddingFailed: the embedder failed; nothing was written.
         """
         database = self.database
         if on_conflict not in ("error", "replace", "skip"):

@@ -1,7 +1,7 @@
 """Embedders: the protocol, the bundled static model, and a wrapper for whatever the caller has."""
 
 from agentmem.embed.callable import CallableEmbedder, resolve
-from agentmem.embed.protocol import Embedder, TokenEmbedder, TokenIds, checked, has_tokens
+from agentmem.embed.protocol import Embedder, TokenEmbedder, TokenIds, called, checked, has_tokens
 from agentmem.embed.static import StaticEmbedder
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "StaticEmbedder",
     "TokenEmbedder",
     "TokenIds",
+    "called",
     "checked",
     "has_tokens",
     "resolve",

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from agentmem.embed.protocol import Embedder, checked
+from agentmem.embed.protocol import Embedder, called
 from agentmem.embed.static import StaticEmbedder
-from agentmem.errors import EmbeddingFailed, InvalidInput
+from agentmem.errors import InvalidInput
 from agentmem.records import Float32, Metric
 
 BUNDLED: dict[str, Callable[[], Embedder]] = {"static": StaticEmbedder}
@@ -72,16 +72,12 @@ class CallableEmbedder:
             raise InvalidInput("expected a sequence of texts, got one string; put it into a list")
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        vectors = self._call(list(texts))
+        vectors = self._call(texts)
         self._dimension = vectors.shape[1]
         return vectors
 
-    def _call(self, texts: list[str]) -> Float32:
-        try:
-            vectors = self._fn(texts)
-        except Exception as error:
-            raise EmbeddingFailed(f"embedder {self._name!r} raised {type(error).__name__}: {error}") from error
-        return checked(vectors, len(texts), self._dimension, self._name)
+    def _call(self, texts: Sequence[str]) -> Float32:
+        return called(self._fn, texts, self._dimension, self._name)
 
 
 def _function_name(fn: Any) -> str:
