@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ MAX_DIMENSION = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What every derived file and every opener must agree with."""
+    """What every derived file and every opener must agree with; ``generation`` counts the models it has had."""
 
     uuid: str
     embedder: str
@@ -33,6 +33,7 @@ class Identity:
     metric: Metric
     tokenizer_hash: str
     token_bytes: int
+    generation: int
 
     @property
     def token_dtype(self) -> Any:
@@ -49,15 +50,13 @@ def read_identity(database: Database) -> Identity:
     stored = _stored(database)
     if stored is None:
         raise NotAStore(f"{database.path} holds no agentmem store yet")
+    database.hold_to(stored.generation)
     return stored
 
 
 def _stored(database: Database) -> Identity | None:
     with database.read() as reader:
-        values = {
-            key: reader.config(key)
-            for key in ("uuid", "embedder", "dimension", "metric", "tokenizer_hash", "token_bytes")
-        }
+        values = {key: reader.config(key) for key in Identity.__slots__}
     if values["uuid"] is None:
         return None
     return Identity(
@@ -67,12 +66,13 @@ def _stored(database: Database) -> Identity | None:
         metric=check_metric(str(values["metric"])),
         tokenizer_hash=str(values["tokenizer_hash"]),
         token_bytes=int(values["token_bytes"] or 2),
+        generation=int(values["generation"] or 1),
     )
 
 
 def _stamp(writer: Writer, identity: Identity) -> None:
-    for key in Identity.__slots__:
-        writer.set_config(key, str(getattr(identity, key)))
+    for key, value in asdict(identity).items():
+        writer.set_config(key, str(value))
 
 
 def settle(
@@ -97,7 +97,7 @@ def settle(
             raise InvalidInput("embedder='stored' opens stores that exist; a new one needs an embedder or a dimension")
         return stored, tokenizer if stored.embedder == tokenizer.name else None
     wanted = check_metric(metric)
-    model = tokenizer if embedder == "static" else resolve(embedder, dimension)
+    model = embedder_of(embedder, dimension, tokenizer)
     if stored is not None:
         _agree(stored, model, dimension, wanted)
         return stored, model
@@ -113,6 +113,7 @@ def settle(
         metric=wanted,
         tokenizer_hash=tokenizer.tokenizer_hash,
         token_bytes=2 if len(tokenizer.token_table()[1]) <= 65_536 else 4,
+        generation=1,
     )
     with database.transaction() as writer:
         raced = _stored(database)
@@ -121,6 +122,11 @@ def settle(
             return raced, model
         _stamp(writer, identity)
     return identity, model
+
+
+def embedder_of(embedder: object, dimension: int | None, tokenizer: StaticEmbedder) -> Embedder | None:
+    """Return the embedder that the caller means; see ``embed.resolve``.  The bundled model is the tokenizer itself."""
+    return tokenizer if embedder == "static" else resolve(embedder, dimension)
 
 
 def _agree(stored: Identity, model: Embedder | None, dimension: int | None, metric: Metric) -> None:
@@ -136,6 +142,5 @@ def _agree(stored: Identity, model: Embedder | None, dimension: int | None, metr
     if problems:
         raise EmbedderMismatch(
             f"the store was made otherwise: {'; '.join(problems)}. Vectors of two models cannot be compared: open it "
-            "with what it was made with (embedder='stored' where that is bundled), or export it and import it into a "
-            "new store"
+            "with what it was made with, or with embedder='stored' and give it the other model with store.reembed(...)"
         )

@@ -18,11 +18,12 @@ from agentmem.progress import track
 from agentmem.ranking import check_mechanism
 from agentmem.reading import ReadingVerbs
 from agentmem.records import Float32, Hit, Query
+from agentmem.reembedding import ReembeddingVerbs
 from agentmem.search import Searcher
 from agentmem.writing import WritingVerbs
 
 
-class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
+class MemoryStore(ReadingVerbs, WritingVerbs, ReembeddingVerbs, StoreCore):
     """An embedded vector memory store in one SQLite file.
 
     Args:
@@ -137,6 +138,7 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
             raise InvalidInput("search_many needs texts, embeddings, or both")
         if isinstance(texts, str):
             raise InvalidInput("texts is one string; give a list, or use search()")
+        index = self.index
         if texts is not None and embeddings is None and self.embedder is not None:
             vectors: Any = [v if v.any() else None for v in self.ingest.embed([check.check_query(t) for t in texts])]
         else:
@@ -144,14 +146,17 @@ class MemoryStore(ReadingVerbs, WritingVerbs, StoreCore):
         count = len(texts) if texts is not None else len(embeddings)
         if vectors is not None and len(vectors) != count:
             raise InvalidInput(f"{count} texts but {len(vectors)} embeddings")
-        return [
+        hits = [
             self.search(
-                None if texts is None else texts[index],
-                embedding=None if vectors is None else vectors[index],
+                None if texts is None else texts[number],
+                embedding=None if vectors is None else vectors[number],
                 **options,
             )
-            for index in range(count)
+            for number in range(count)
         ]
+        with self.database.read() as reader:
+            reader.check_generation(index.identity.generation)
+        return hits
 
     def knn(
         self,

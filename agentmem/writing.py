@@ -102,9 +102,9 @@ class WritingVerbs(StoreCore):
         return self._insert(draft, overwrite=True)
 
     def _insert(self, draft: Draft, *, overwrite: bool) -> str:
-        database = self.database
+        transaction = self.database.transaction()
         record = self.ingest.complete([draft])[0]
-        with database.transaction() as writer:
+        with transaction as writer:
             if overwrite:
                 writer.upsert(record, keep_created_at=draft.created_at is None)
             else:
@@ -159,7 +159,7 @@ class WritingVerbs(StoreCore):
             DuplicateId: an id that exists, or comes twice, with on_conflict="error".
             EmbeddingFailed: the embedder failed; nothing was written.
         """
-        database = self.database
+        transaction = self.database.transaction()
         if on_conflict not in ("error", "replace", "skip"):
             raise InvalidInput(f"on_conflict must be 'error', 'replace' or 'skip', got {on_conflict!r}")
         if texts is None and embeddings is None:
@@ -191,7 +191,7 @@ class WritingVerbs(StoreCore):
                 drafts = [Draft(*row) for row in islice(columns, BATCH)]
                 records += self._complete(drafts, start)
                 advance(len(drafts))
-        with database.transaction() as writer, track("writing", count, progress) as advance:
+        with transaction as writer, track("writing", count, progress) as advance:
             for start in range(0, count, BATCH):
                 batch = records[start : start + BATCH]
                 writer.insert_many(batch, on_conflict=on_conflict, keep_created_at=created_at is None)

@@ -46,6 +46,7 @@ FLOORS = {
     "core": 3,
     "ranking": 3,
     "reading": 3,
+    "reembedding": 3,
     "search": 3,
     "store": 3,
     "writing": 3,

@@ -25,6 +25,7 @@ COMMANDS = {
     "import": "transfer",
     "info": "care",
     "optimize": "care",
+    "reembed": "care",
     "search": "search",
     "stats": "care",
 }
