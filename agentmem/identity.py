@@ -10,6 +10,7 @@ import numpy as np
 
 from agentmem.embed import StaticEmbedder, resolve
 from agentmem.embed.protocol import Embedder
+from agentmem.embed.sentence import PREFIX
 from agentmem.errors import EmbedderMismatch, InvalidInput, NotAStore
 from agentmem.records import Metric
 from agentmem.storage.database import Database
@@ -82,7 +83,7 @@ def settle(
 
     Args:
         database: open.
-        embedder: "static", "stored", None, a callable, or an object with the Embedder protocol.
+        embedder: "stored", or what ``embed.resolve`` takes.
         dimension: of given vectors; with an embedder it may be None.
         metric: "cosine", "ip" or "l2".
         tokenizer: whose token ids are kept for late interaction.
@@ -95,7 +96,7 @@ def settle(
     if embedder == STORED:
         if stored is None:
             raise InvalidInput("embedder='stored' opens stores that exist; a new one needs an embedder or a dimension")
-        return stored, tokenizer if stored.embedder == tokenizer.name else None
+        return stored, _known(stored, tokenizer)
     wanted = check_metric(metric)
     model = embedder_of(embedder, dimension, tokenizer)
     if stored is not None:
@@ -122,6 +123,13 @@ def settle(
             return raced, model
         _stamp(writer, identity)
     return identity, model
+
+
+def _known(stored: Identity, tokenizer: StaticEmbedder) -> Embedder | None:
+    """Return the embedder that a store was made with where its name says all about it."""
+    if stored.embedder == tokenizer.name:
+        return tokenizer
+    return resolve(stored.embedder, stored.dimension) if stored.embedder.startswith(PREFIX) else None
 
 
 def embedder_of(embedder: object, dimension: int | None, tokenizer: StaticEmbedder) -> Embedder | None:

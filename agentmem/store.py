@@ -29,8 +29,9 @@ class MemoryStore(ReadingVerbs, WritingVerbs, ReembeddingVerbs, StoreCore):
     Args:
         path: of the database, made when absent; ":memory:" for one that is gone when closed.  Derived index files lie
             in ``<path>-index/`` and may be deleted at any time.
-        embedder: "static" (bundled, no download), None for given vectors only, "stored" for whatever an existing store
-            was made with, a callable ``list[str] -> array (n, dim)``, or an object with the Embedder protocol.
+        embedder: "static" (bundled, no download), "sentence-transformers:" and a model's name or folder, None for given
+            vectors only, "stored" for whatever an existing store was made with, a callable ``list[str] -> array
+            (n, dim)``, or an object with the Embedder protocol, e.g. ``agentmem.embed.HttpEmbedder``.
         dimension: of given vectors; an embedder knows its own.
         metric: "cosine", "ip" or "l2".
         durability: "normal" survives a killed process and, after power loss, keeps a prefix of the commits; "full"
