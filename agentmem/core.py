@@ -90,12 +90,13 @@ class StoreCore:
         except BaseException:
             self._database.close()
             raise
+        self._database.hold_to(self.identity.generation)
         self.index = LiveIndex(self._database, self.identity)
         self.ingest = Ingest(
             self.embedder, self.tokenizer, self.analyzer, self.identity.dimension, self.identity.metric
         )
         background = merge == "background" and not read_only and self._database.path != ":memory:"
-        self._merger = maintenance.BackgroundMerger(self.path, self.index.reload) if background else None
+        self._merger = maintenance.BackgroundMerger(self.path, lambda: self.index.reload()) if background else None
 
     @property
     def path(self) -> str:

@@ -1,4 +1,4 @@
-"""Named steps of merges, publications, migrations and vacuums at which a process can be told to die.
+"""Named steps of merges, publications, migrations, vacuums and re-embeddings at which a process can be told to die.
 
 ``AGENTMEM_FAULT="publish:committed:kill"`` makes the process kill itself with SIGKILL when it comes to that step, so
 that tests see that a death at any step costs nothing.  Without the variable a step is one look into the environment.
@@ -35,6 +35,9 @@ POINTS = (
     "vacuum:text-optimized",
     "vacuum:rewritten",
     "vacuum:log-emptied",
+    "reembed:staged",
+    "reembed:switching",
+    "reembed:switched",
 )
 
 

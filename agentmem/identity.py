@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from agentmem.embed import StaticEmbedder, resolve
 from agentmem.embed.protocol import Embedder
+from agentmem.embed.sentence import PREFIX
 from agentmem.errors import EmbedderMismatch, InvalidInput, NotAStore
 from agentmem.records import Metric
 from agentmem.storage.database import Database
@@ -25,7 +26,7 @@ MAX_DIMENSION = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What every derived file and every opener must agree with."""
+    """What every derived file and every opener must agree with; ``generation`` counts the models it has had."""
 
     uuid: str
     embedder: str
@@ -33,6 +34,7 @@ class Identity:
     metric: Metric
     tokenizer_hash: str
     token_bytes: int
+    generation: int
 
     @property
     def token_dtype(self) -> Any:
@@ -49,15 +51,13 @@ def read_identity(database: Database) -> Identity:
     stored = _stored(database)
     if stored is None:
         raise NotAStore(f"{database.path} holds no agentmem store yet")
+    database.hold_to(stored.generation)
     return stored
 
 
 def _stored(database: Database) -> Identity | None:
     with database.read() as reader:
-        values = {
-            key: reader.config(key)
-            for key in ("uuid", "embedder", "dimension", "metric", "tokenizer_hash", "token_bytes")
-        }
+        values = {key: reader.config(key) for key in Identity.__slots__}
     if values["uuid"] is None:
         return None
     return Identity(
@@ -67,12 +67,13 @@ def _stored(database: Database) -> Identity | None:
         metric=check_metric(str(values["metric"])),
         tokenizer_hash=str(values["tokenizer_hash"]),
         token_bytes=int(values["token_bytes"] or 2),
+        generation=int(values["generation"] or 1),
     )
 
 
 def _stamp(writer: Writer, identity: Identity) -> None:
-    for key in Identity.__slots__:
-        writer.set_config(key, str(getattr(identity, key)))
+    for key, value in asdict(identity).items():
+        writer.set_config(key, str(value))
 
 
 def settle(
@@ -82,7 +83,7 @@ def settle(
 
     Args:
         database: open.
-        embedder: "static", "stored", None, a callable, or an object with the Embedder protocol.
+        embedder: "stored", or what ``embed.resolve`` takes.
         dimension: of given vectors; with an embedder it may be None.
         metric: "cosine", "ip" or "l2".
         tokenizer: whose token ids are kept for late interaction.
@@ -95,9 +96,9 @@ def settle(
     if embedder == STORED:
         if stored is None:
             raise InvalidInput("embedder='stored' opens stores that exist; a new one needs an embedder or a dimension")
-        return stored, tokenizer if stored.embedder == tokenizer.name else None
+        return stored, _known(stored, tokenizer)
     wanted = check_metric(metric)
-    model = tokenizer if embedder == "static" else resolve(embedder, dimension)
+    model = embedder_of(embedder, dimension, tokenizer)
     if stored is not None:
         _agree(stored, model, dimension, wanted)
         return stored, model
@@ -113,6 +114,7 @@ def settle(
         metric=wanted,
         tokenizer_hash=tokenizer.tokenizer_hash,
         token_bytes=2 if len(tokenizer.token_table()[1]) <= 65_536 else 4,
+        generation=1,
     )
     with database.transaction() as writer:
         raced = _stored(database)
@@ -121,6 +123,18 @@ def settle(
             return raced, model
         _stamp(writer, identity)
     return identity, model
+
+
+def _known(stored: Identity, tokenizer: StaticEmbedder) -> Embedder | None:
+    """Return the embedder that a store was made with where its name says all about it."""
+    if stored.embedder == tokenizer.name:
+        return tokenizer
+    return resolve(stored.embedder, stored.dimension) if stored.embedder.startswith(PREFIX) else None
+
+
+def embedder_of(embedder: object, dimension: int | None, tokenizer: StaticEmbedder) -> Embedder | None:
+    """Return the embedder that the caller means; see ``embed.resolve``.  The bundled model is the tokenizer itself."""
+    return tokenizer if embedder == "static" else resolve(embedder, dimension)
 
 
 def _agree(stored: Identity, model: Embedder | None, dimension: int | None, metric: Metric) -> None:
@@ -136,6 +150,5 @@ def _agree(stored: Identity, model: Embedder | None, dimension: int | None, metr
     if problems:
         raise EmbedderMismatch(
             f"the store was made otherwise: {'; '.join(problems)}. Vectors of two models cannot be compared: open it "
-            "with what it was made with (embedder='stored' where that is bundled), or export it and import it into a "
-            "new store"
+            "with what it was made with, or with embedder='stored' and give it the other model with store.reembed(...)"
         )

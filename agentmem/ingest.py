@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from agentmem import validation as check
-from agentmem.embed.protocol import Embedder, TokenEmbedder, checked
+from agentmem.embed.protocol import Embedder, TokenEmbedder, called
 from agentmem.errors import InvalidInput, InvalidVector
 from agentmem.records import Float32, Metric, NewRecord
 from agentmem.storage.terms import Analyzer
@@ -144,7 +144,7 @@ class Ingest:
             return np.empty((0, self.dimension), np.float32)
         if self.embedder is None:
             raise InvalidVector("the store has no embedder; give an embedding, or open the store with an embedder")
-        return checked(self.embedder.embed(texts), len(texts), self.dimension, self.embedder.name)
+        return called(self.embedder.embed, texts, self.dimension, self.embedder.name)
 
 
 def _new_id(now: float) -> str:

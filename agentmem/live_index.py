@@ -62,6 +62,9 @@ class LiveIndex:
         Args:
             reader: an open read transaction.
             private: the reader sees uncommitted changes; the view is this call's own and is not kept.
+
+        Raises:
+            EmbedderMismatch: the store was re-embedded.
         """
         seq = reader.seq()
         state = self._state
@@ -79,6 +82,7 @@ class LiveIndex:
             self._state = None
 
     def _brought_up(self, reader: Reader, seq: int, private: bool) -> View | None:
+        reader.check_generation(self.identity.generation)
         state = self._state
         if state is None:
             state = self._load(reader)

@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,9 +71,14 @@ class MergeReport:
     busy: bool = False
 
 
+def merge_lock(folder: Path) -> AbstractContextManager[bool]:
+    """Hold the merge lock of a store; see ``work_lock``."""
+    return work_lock(folder, "merge")
+
+
 @contextmanager
-def merge_lock(folder: Path) -> Iterator[bool]:
-    """Hold the merge lock of a store; yields False when another process has it.
+def work_lock(folder: Path, work: str) -> Iterator[bool]:
+    """Hold the lock of one kind of work on a store; yields False when another process has it.
 
     The lock dies with its process, whatever this process has forked meanwhile.
 
@@ -81,7 +86,7 @@ def merge_lock(folder: Path) -> Iterator[bool]:
         OSError: the folder cannot be written.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(folder / "merge.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(folder / f"{work}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     _lock_files.add(descriptor)
     try:
         yield _try_lock(descriptor)
@@ -150,6 +155,7 @@ def _merge_locked(
     database: Database, identity: Identity, folder: Path, full: bool, threads: int, progress: Progress | None
 ) -> MergeReport:
     with database.read() as reader:
+        reader.check_generation(identity.generation)
         seq = reader.seq()
         manifest = reader.segments()
         base = next((row for row in manifest if row.kind == "base"), None)
@@ -162,7 +168,7 @@ def _merge_locked(
     faults.point("merge:rows-read")
     if len(rows) == 0:
         if whole:
-            _publish(database, folder, manifest, None)
+            _publish(database, identity, folder, manifest, None)
         return MergeReport("none")
     delta = next((row for row in manifest if row.kind == "delta"), None)
     unchanged = delta is not None and (delta.max_label, delta.n_rows) == (rows.labels[-1], len(rows))
@@ -198,13 +204,16 @@ def _remove_strays(database: Database, folder: Path) -> None:
     with database.read() as reader:
         named = {row.name for row in reader.segments()}
     for path in folder.iterdir():
-        if path.name not in named and path.name != "merge.lock":
+        if path.name not in named and path.suffix != ".lock":
             path.unlink(missing_ok=True)
 
 
-def _publish(database: Database, folder: Path, superseded: list[SegmentRow], made: SegmentRow | None) -> None:
+def _publish(
+    database: Database, identity: Identity, folder: Path, superseded: list[SegmentRow], made: SegmentRow | None
+) -> None:
     """Put a segment in the place of others, in one commit; their files go after it."""
-    with database.transaction() as writer:
+    with database.transaction() as writer, database.read() as reader:
+        reader.check_generation(identity.generation)
         faults.point("publish:begun")
         for row in superseded:
             writer.drop_segment(row.name)
@@ -258,7 +267,7 @@ class _Builder:
             checksum=segment.checksum,
         )
         superseded = [row for row in manifest if kind == "base" or row.kind == "delta"]
-        _publish(self.database, self.folder, superseded, made)
+        _publish(self.database, self.identity, self.folder, superseded, made)
         return MergeReport(kind, segment.n, graph, recall, made.bytes)
 
     def _build(self, path: Path, kind: str, graph: bool, extend: Segment | None) -> None:

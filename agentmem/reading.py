@@ -39,8 +39,10 @@ class ReadingVerbs(StoreCore):
 
         Raises:
             NotFound: no record with that id.
+            EmbedderMismatch: the store was re-embedded.
         """
         with self.database.read() as reader:
+            reader.check_generation(self.identity.generation)
             if reader.get([check.check_id(id)])[0] is None:
                 raise NotFound(f"no record with id {id!r}")
             return reader.vector(id)

@@ -80,10 +80,13 @@ class NewRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One committed change: ``op`` is "put" or "delete"; ``seq`` grows by one with every change of the store."""
+    """One committed change; ``seq`` grows by one with every change of the store.
+
+    ``op`` is "put" or "delete" of the record with that id, or "reembed", with an empty id: every vector is another.
+    """
 
     seq: int
-    op: Literal["put", "delete"]
+    op: Literal["put", "delete", "reembed"]
     id: str
     at: float
 

@@ -58,6 +58,7 @@ class Searcher:
         """Return the hits of a query."""
         core = self._core
         watch = StopWatch(core.metrics)
+        snapshot = core.snapshot()  # of the index as it is before anything is embedded
         depth = query.k + query.offset
         ctx = SearchContext(query, query.text, query.embedding, depth * core.candidates, query.ef)
         ctx.attention_config.mechanism = query.mechanism
@@ -67,7 +68,7 @@ class Searcher:
             vector = core.ingest.embed([ctx.text])[0]
             ctx.embedding = vector if vector.any() else None
             watch.lap("search.embed")
-        with core.snapshot() as (reader, view):
+        with snapshot as (reader, view):
             key = self._cache_key(ctx) if core.cache.size and not core.database.in_transaction() else None
             if key is not None:
                 kept = core.cache.get(key, view.seq, query.now)

@@ -18,18 +18,20 @@ from agentmem.feedback import FeedbackVerbs
 from agentmem.ranking import check_mechanism
 from agentmem.reading import ReadingVerbs
 from agentmem.records import Float32, Hit, Query
+from agentmem.reembedding import ReembeddingVerbs
 from agentmem.search import Searcher
 from agentmem.writing import WritingVerbs
 
 
-class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, StoreCore):
+class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, ReembeddingVerbs, StoreCore):
     """An embedded vector memory store in one SQLite file.
 
     Args:
         path: of the database, made when absent; ":memory:" for one that is gone when closed.  Derived index files lie
             in ``<path>-index/`` and may be deleted at any time.
-        embedder: "static" (bundled, no download), None for given vectors only, "stored" for whatever an existing store
-            was made with, a callable ``list[str] -> array (n, dim)``, or an object with the Embedder protocol.
+        embedder: "static" (bundled, no download), "sentence-transformers:" and a model's name or folder, None for given
+            vectors only, "stored" for whatever an existing store was made with, a callable ``list[str] -> array
+            (n, dim)``, or an object with the Embedder protocol, e.g. ``agentmem.embed.HttpEmbedder``.
         dimension: of given vectors; an embedder knows its own.
         metric: "cosine", "ip" or "l2".
         durability: "normal" survives a killed process and, after power loss, keeps a prefix of the commits; "full"
@@ -139,6 +141,7 @@ class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, StoreCor
             check.check_list(texts, "texts")
         if embeddings is not None:
             embeddings = check.check_matrix(embeddings, self.identity.dimension, self.identity.metric)
+        index = self.index
         if texts is not None and embeddings is None and self.embedder is not None:
             vectors: Any = [v if v.any() else None for v in self.ingest.embed([check.check_query(t) for t in texts])]
         else:
@@ -146,14 +149,17 @@ class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, StoreCor
         count = len(vectors if texts is None else texts)
         if vectors is not None and len(vectors) != count:
             raise InvalidInput(f"{count} texts but {len(vectors)} embeddings")
-        return [
+        hits = [
             self.search(
-                None if texts is None else texts[index],
-                embedding=None if vectors is None else vectors[index],
+                None if texts is None else texts[number],
+                embedding=None if vectors is None else vectors[number],
                 **options,
             )
-            for index in range(count)
+            for number in range(count)
         ]
+        with self.database.read() as reader:
+            reader.check_generation(index.identity.generation)
+        return hits
 
     def knn(
         self,

@@ -102,9 +102,9 @@ class WritingVerbs(StoreCore):
         return self._insert(draft, overwrite=True)
 
     def _insert(self, draft: Draft, *, overwrite: bool) -> str:
-        database = self.database
+        transaction = self.database.transaction()
         record = self.ingest.complete([draft])[0]
-        with database.transaction() as writer:
+        with transaction as writer:
             if overwrite:
                 writer.upsert(record, keep_created_at=draft.created_at is None)
             else:
@@ -132,6 +132,8 @@ class WritingVerbs(StoreCore):
     ) -> list[str]:
         """Add many records in one transaction: all of them or, when anything is refused, none.
 
+        Everything is embedded before anything is written: an embedder that fails half way has cost its time only.
+
         Args:
             texts: n texts, or None where embeddings are given alone.
             embeddings: float array of shape (n, dim); the embedder's when None.
@@ -155,8 +157,9 @@ class WritingVerbs(StoreCore):
         Raises:
             InvalidInput: lengths that differ, or an argument that cannot be used; the message names the record.
             DuplicateId: an id that exists, or comes twice, with on_conflict="error".
+            EmbeddingFailed: the embedder failed; nothing was written.
         """
-        database = self.database
+        transaction = self.database.transaction()
         check.check_choice(on_conflict, "on_conflict", ("error", "replace", "skip"))
         progress = check.check_flag(progress, "progress")
         if texts is None and embeddings is None:
@@ -188,7 +191,7 @@ class WritingVerbs(StoreCore):
                 drafts = [Draft(*row) for row in islice(columns, BATCH)]
                 records += self._complete(drafts, start)
                 advance(len(drafts))
-        with database.transaction() as writer, track("writing", count, progress) as advance:
+        with transaction as writer, track("writing", count, progress) as advance:
             for start in range(0, count, BATCH):
                 batch = records[start : start + BATCH]
                 writer.insert_many(batch, on_conflict=on_conflict, keep_created_at=created_at is None)

@@ -49,6 +49,7 @@ FLOORS = {
     "feedback": 3,
     "ranking": 3,
     "reading": 3,
+    "reembedding": 3,
     "search": 3,
     "store": 3,
     "writing": 3,

@@ -28,6 +28,7 @@ COMMANDS = {
     "info": "care",
     "optimize": "care",
     "recover": "recovery",
+    "reembed": "care",
     "search": "search",
     "stats": "care",
     "verify": "care",

@@ -1,4 +1,4 @@
-"""``agentmem info``, ``stats``, ``check``, ``optimize``, ``backup`` and ``verify``: looking after a store."""
+"""``agentmem info``, ``stats``, ``check``, ``optimize``, ``backup``, ``verify``, ``reembed``: looking after a store."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import click
 
 from agentmem.cli.app import PROBLEMS
 from agentmem.cli.common import console, interactive, open_store, plain_options, print_facts, print_json, store_options
+from agentmem.records import METRICS
+from agentmem.validation import MAX_K
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -121,3 +123,33 @@ def verify_command(ctx: click.Context, backup: Path, as_json: bool) -> None:
         click.echo(f"{'ok' if report.ok else f'{len(report.problems)} problems'}: {report.records} memories")
     if not report.ok:
         ctx.exit(PROBLEMS)
+
+
+@click.command("reembed", short_help="Change the embedding model.")
+@click.option(
+    "--embedder",
+    required=True,
+    help='"static", the bundled model, or "sentence-transformers:NAME" with the name of a model or its folder.',
+)
+@click.option(
+    "--metric",
+    type=click.Choice(METRICS),
+    help="Of the store from then on; its own by default.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1, max=MAX_K),
+    default=256,
+    show_default=True,
+    help="Memories to embed and keep at a time.",
+)
+@store_options
+def reembed_command(embedder: str, metric: str | None, batch: int, db: Path, as_json: bool) -> None:
+    """Give every memory a vector of another embedding model, then rebuild the index.
+
+    The store can be searched and written meanwhile. If this is interrupted, the same command goes on where it ended.
+    """
+    with open_store(db) as store:
+        report = store.reembed(embedder, metric=metric, batch=batch, progress=interactive())
+        store.merge()
+    _show(asdict(report), as_json)

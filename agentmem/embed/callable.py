@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from agentmem.embed.protocol import Embedder, checked
+from agentmem.embed import sentence
+from agentmem.embed.protocol import Embedder, called
 from agentmem.embed.static import StaticEmbedder
-from agentmem.errors import EmbeddingFailed, InvalidInput
+from agentmem.errors import InvalidInput
 from agentmem.records import Float32, Metric
 
 BUNDLED: dict[str, Callable[[], Embedder]] = {"static": StaticEmbedder}
@@ -72,16 +73,12 @@ class CallableEmbedder:
             raise InvalidInput("expected a sequence of texts, got one string; put it into a list")
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        vectors = self._call(list(texts))
+        vectors = self._call(texts)
         self._dimension = vectors.shape[1]
         return vectors
 
-    def _call(self, texts: list[str]) -> Float32:
-        try:
-            vectors = self._fn(texts)
-        except Exception as error:
-            raise EmbeddingFailed(f"embedder {self._name!r} raised {type(error).__name__}: {error}") from error
-        return checked(vectors, len(texts), self._dimension, self._name)
+    def _call(self, texts: Sequence[str]) -> Float32:
+        return called(self._fn, texts, self._dimension, self._name)
 
 
 def _function_name(fn: Any) -> str:
@@ -110,6 +107,23 @@ def _model_name(model: Any) -> str:
     )
 
 
+def _by_name(embedder: str, dimension: int | None) -> Embedder:
+    if embedder in BUNDLED:
+        return BUNDLED[embedder]()
+    model = embedder.removeprefix(sentence.PREFIX)
+    if model and model != embedder:
+        return CallableEmbedder(sentence.Encoder(model), embedder, dimension)
+    raise _unknown(embedder)
+
+
+def _unknown(embedder: object) -> InvalidInput:
+    names = ", ".join(map(repr, (*BUNDLED, f"{sentence.PREFIX}NAME")))
+    return InvalidInput(
+        f"embedder is {embedder!r}; expected {names}, None (vectors are given), "
+        "a callable(list of texts), or an object with embed or encode"
+    )
+
+
 def _from_object(embedder: Any, dimension: int | None) -> Embedder:
     if isinstance(embedder, type):
         raise InvalidInput(f"embedder is the class {embedder.__name__}; pass an instance of it")
@@ -119,21 +133,19 @@ def _from_object(embedder: Any, dimension: int | None) -> Embedder:
             raise InvalidInput(f"{type(embedder).__name__} has embed, but an embedder needs also: {', '.join(missing)}")
         given: Embedder = embedder
         return given
-    if hasattr(embedder, "encode") and not isinstance(embedder, str):
+    if hasattr(embedder, "encode"):
         return CallableEmbedder(embedder.encode, _model_name(embedder), dimension)
     if callable(embedder):
         return CallableEmbedder(embedder, _function_name(embedder), dimension)
-    raise InvalidInput(
-        f"embedder is {embedder!r}; expected {', '.join(map(repr, BUNDLED))}, None (vectors are given), "
-        "a callable(list of texts), or an object with embed or encode"
-    )
+    raise _unknown(embedder)
 
 
 def resolve(embedder: Any, dimension: int | None = None) -> Embedder | None:
     """Return the embedder that the caller means, or None where the caller brings the vectors.
 
     Args:
-        embedder: "static" (the bundled model), None, a callable from a list of texts to an array-like, an ``Embedder``,
+        embedder: "static" (the bundled model), "sentence-transformers:" and the name or folder of a model, which is
+            loaded when it is first needed, None, a callable from a list of texts to an array-like, an ``Embedder``,
             or an object with ``encode`` and a model name, as sentence-transformers has.
         dimension: the dimension that it must have, or None for its own.
 
@@ -143,9 +155,7 @@ def resolve(embedder: Any, dimension: int | None = None) -> Embedder | None:
     """
     if embedder is None:
         return None
-    found = (
-        BUNDLED[embedder]() if isinstance(embedder, str) and embedder in BUNDLED else _from_object(embedder, dimension)
-    )
+    found = _by_name(embedder, dimension) if isinstance(embedder, str) else _from_object(embedder, dimension)
     if dimension is not None and found.dimension != dimension:
         raise InvalidInput(
             f"embedder {found.name!r} has dimension {found.dimension}, not {dimension}; leave dimension out"

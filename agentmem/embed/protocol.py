@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agentmem.errors import EmbeddingFailed
+from agentmem.errors import AgentMemError, EmbeddingFailed
 from agentmem.records import Float32, Metric
 
 TokenIds = NDArray[np.unsignedinteger[Any]]
@@ -63,6 +63,22 @@ class TokenEmbedder(Embedder, Protocol):
 def has_tokens(embedder: Embedder) -> TypeGuard[TokenEmbedder]:
     """Say whether the embedder is a ``TokenEmbedder`` too."""
     return all(hasattr(embedder, part) for part in ("token_ids", "token_table", "embed_with_tokens", "tokenizer_hash"))
+
+
+def called(fn: Callable[[list[str]], Any], texts: Sequence[str], dimension: int | None, name: str) -> Float32:
+    """Return what a function makes of texts, as a C-contiguous float32 array of shape (len(texts), dimension).
+
+    Raises:
+        EmbeddingFailed: it raised, or returned something else than that; see ``checked``.
+        AgentMemError: it raised one, which says by itself what to do.
+    """
+    try:
+        vectors = fn(list(texts))
+    except AgentMemError:
+        raise
+    except Exception as error:
+        raise EmbeddingFailed(f"embedder {name!r} raised {type(error).__name__}: {error}") from error
+    return checked(vectors, len(texts), dimension, name)
 
 
 def checked(vectors: Any, count: int, dimension: int | None, name: str) -> Float32:

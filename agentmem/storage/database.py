@@ -32,6 +32,7 @@ class Database:
         self._trace = trace
         self._pid = os.getpid()
         self._closed = False
+        self._generation: int | None = None
         self._lock = threading.RLock()
         self._owner = 0
         self._depth = 0
@@ -97,6 +98,10 @@ class Database:
         """Say whether changes are refused."""
         return self._connection is None
 
+    def hold_to(self, generation: int) -> None:
+        """Refuse write transactions from now on where the store has another embedding model than this one's number."""
+        self._generation = generation
+
     def read(self) -> _Read:
         """Return a context manager that gives a Reader bound to one read transaction.
 
@@ -109,9 +114,13 @@ class Database:
 
         Within a transaction of the same thread it is a part of that one, and undoes only itself.
 
+        What the store is held to (``hold_to``) is what it was when this was called, not when the block is entered: a
+        caller may embed in between.
+
         Raises:
             StoreBusy: another thread or process held the lock past the timeout.
             StoreReadOnly: the store was opened read-only.
+            EmbedderMismatch: it was re-embedded.
         """
         self._usable()
         if self._writer is None:
@@ -282,11 +291,12 @@ class _Read:
 class _Transaction:
     """One write transaction, or a part of one."""
 
-    __slots__ = ("_database", "_depth", "_writer")
+    __slots__ = ("_database", "_depth", "_generation", "_writer")
 
     def __init__(self, database: Database, writer: Writer) -> None:
         self._database = database
         self._writer = writer
+        self._generation = database._generation
         self._depth = 0
 
     def __enter__(self) -> Writer:
@@ -303,10 +313,12 @@ class _Transaction:
         else:
             try:
                 connection.run("BEGIN IMMEDIATE")
+                writer.begin(self._generation)
             except BaseException:
+                if connection.in_transaction:
+                    connection.run("ROLLBACK")
                 database._lock.release()
                 raise
-            writer.refresh()
             database._owner = get_ident()
         self._depth = database._depth
         database._depth += 1

@@ -89,6 +89,7 @@ def vacuum(connection: Connection) -> None:
         StoreBusy: an open read transaction stands in the way of the last step; what was done stays.
     """
     faults.point("vacuum:begun")
+    connection.run("DELETE FROM reembedded WHERE label NOT IN (SELECT label FROM records)")
     if full_text(connection):
         connection.run("INSERT INTO records_fts(records_fts) VALUES ('rebuild')")
     connection.run("INSERT INTO records_fts(records_fts) VALUES ('optimize')")

@@ -43,6 +43,12 @@ def _registered() -> Migrations:
             db.execute(f"DROP INDEX {name}")
             db.execute(f"{sql[:start]}{value}, {value.replace('json_extract', 'json_type', 1)})")
 
+    @migrations()
+    def m003_change_of_model(db: sqlite_utils.Database) -> None:
+        """Vectors of the next embedding model wait in a table of their own; each model has its number."""
+        db.execute("CREATE TABLE reembedded (label INTEGER PRIMARY KEY, vector BLOB)")
+        db.execute("INSERT INTO config(key, value) VALUES ('generation', '1')")
+
     return migrations
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from agentmem.errors import StoreError
 from agentmem.records import Change, Feedback, Float32, Int64, Record
 from agentmem.rows import Rows, rows_from_tuples
-from agentmem.storage import feedback, manifest
+from agentmem.storage import feedback, manifest, staging
 from agentmem.storage.connection import Connection, damaged
 from agentmem.storage.filters import Sql, all_of, compile_filter, namespace_condition
 from agentmem.storage.jsontext import load_all
@@ -40,7 +40,7 @@ _LINKS_OF = (
     "CROSS JOIN records s ON s.id = near.source CROSS JOIN records t ON t.id = near.target "
     "ORDER BY 1, 2, 3"
 )
-_COUNTED_TABLES = ("records", "embeddings", "links", "changes", "segments", "feedback")
+_COUNTED_TABLES = ("records", "embeddings", "links", "changes", "segments", "feedback", "reembedded")
 _EXACT_LISTS = 32
 _MAX_PLACEHOLDERS = 512
 
@@ -224,6 +224,14 @@ class Reader:
         """Return a configuration value, or None."""
         found: str | None = self.connection.first("SELECT value FROM config WHERE key = ?", (key,))
         return found
+
+    def check_generation(self, expected: int) -> None:
+        """Refuse to go on when the store has another embedding model than the caller goes by.
+
+        Raises:
+            EmbedderMismatch: it was re-embedded.
+        """
+        staging.check_generation(self.connection.path, expected, staging.generation(self.connection))
 
     def segments(self) -> list[SegmentRow]:
         """Return the manifest, the base first."""

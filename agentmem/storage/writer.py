@@ -11,7 +11,7 @@ from typing import Literal
 
 from agentmem.errors import DuplicateId, InvalidInput
 from agentmem.records import Feedback, NewRecord
-from agentmem.storage import feedback, manifest
+from agentmem.storage import feedback, manifest, staging
 from agentmem.storage.connection import Connection
 from agentmem.storage.jsontext import dump
 from agentmem.storage.manifest import SegmentRow
@@ -33,7 +33,10 @@ _STAGED_ROWS = 5_000
 _EMBED = "INSERT INTO embeddings(label, vector, tokens, terms) VALUES (?, ?, ?, ?)"
 _LOG = "INSERT INTO changes(seq, op, id, label, dead, at) VALUES (?, ?, ?, ?, ?, ?)"
 _LINK = "INSERT OR IGNORE INTO links(source, kind, target) VALUES (?, ?, ?)"
-_COUNTERS = "SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'records'), (SELECT max(seq) FROM changes)"
+_COUNTERS = (
+    "SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'records'), (SELECT max(seq) FROM changes), "
+    "(SELECT value FROM config WHERE key = 'generation')"
+)
 _POSITION = "SELECT max(position) FROM records WHERE namespace = ? AND thread = ?"
 
 MAX_INDEXED_PATH = 1_000
@@ -56,18 +59,30 @@ class Writer:
     def __init__(self, connection: Connection, savepoint: Callable[[], AbstractContextManager[object]]) -> None:
         self.connection = connection
         self._savepoint = savepoint
-        self._label = self._seq = -1
+        self._label = self._seq = 0
 
-    def refresh(self) -> None:
-        """Forget the counters: a transaction begins, or a part of one was undone."""
-        self._label = self._seq = -1
+    def refresh(self) -> int:
+        """Read the last label and the last seq given out: a transaction begins, or a part of one was undone.
 
-    def _counters(self) -> tuple[int, int]:
-        """Return the last label and the last seq given out."""
-        if self._seq < 0:
-            label, seq = self.connection.all(_COUNTERS)[0]
-            self._label, self._seq = label or 0, seq or 0
-        return self._label, self._seq
+        Returns:
+            The generation of the embedding model.
+        """
+        label, seq, generation = self.connection.all(_COUNTERS)[0]
+        self._label, self._seq = label or 0, seq or 0
+        return int(generation)
+
+    def begin(self, generation: int | None) -> None:
+        """Begin a transaction.
+
+        Args:
+            generation: of the embedding model that the caller goes by; None for one that writes no vectors.
+
+        Raises:
+            EmbedderMismatch: the store was re-embedded.
+        """
+        found = self.refresh()
+        if generation is not None:
+            staging.check_generation(self.connection.path, generation, found)
 
     def insert(self, record: NewRecord) -> int:
         """Add one record; return its label.
@@ -158,7 +173,7 @@ class Writer:
         if not doomed:
             return 0
         connection = self.connection
-        _, seq = self._counters()
+        seq = self._seq
         now = time.time()
         with self._savepoint():
             self._remove([label for _, label in doomed])
@@ -180,7 +195,7 @@ class Writer:
 
     def _write(self, records: Sequence[NewRecord], old: Sequence[_Old | None]) -> list[int]:
         """Write new versions, each under a new label; ``old`` are the versions that they replace."""
-        last_label, last_seq = self._counters()
+        last_label, last_seq = self._label, self._seq
         dead = [before and before[0] for before in old]
         replaced = [label for label in dead if label is not None]
         if replaced:
