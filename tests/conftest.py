@@ -1,10 +1,11 @@
-"""What all tests share: a seeded Hypothesis, and a working folder away from the sources."""
+"""What all tests share: a seeded Hypothesis, a working folder away from the sources, a watch over databases."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from database_watch import watching
 from hypothesis import settings
 
 import agentmem
@@ -33,3 +34,11 @@ def _away_from_the_sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         del os.environ["PYTHONPATH"]
     else:
         os.environ["PYTHONPATH"] = path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_sqlite_opens_databases() -> Iterator[None]:
+    """Fail at the end if the package has opened a store's database, or a log of it, otherwise than by SQLite."""
+    with watching() as watch:
+        yield
+    assert watch.found() == []
