@@ -13,6 +13,7 @@ from agentmem.embed.protocol import Embedder, called
 from agentmem.embed.static import StaticEmbedder
 from agentmem.errors import InvalidInput
 from agentmem.records import Float32, Metric
+from agentmem.validation import shown
 
 BUNDLED: dict[str, Callable[[], Embedder]] = {"static": StaticEmbedder}
 PROBE = "dimension"
@@ -119,7 +120,7 @@ def _by_name(embedder: str, dimension: int | None) -> Embedder:
 def _unknown(embedder: object) -> InvalidInput:
     names = ", ".join(map(repr, (*BUNDLED, f"{sentence.PREFIX}NAME")))
     return InvalidInput(
-        f"embedder is {embedder!r}; expected {names}, None (vectors are given), "
+        f"embedder is {shown(embedder)}; expected {names}, None (vectors are given), "
         "a callable(list of texts), or an object with embed or encode"
     )
 

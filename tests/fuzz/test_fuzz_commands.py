@@ -98,6 +98,15 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
     "info": ([], STORE),
     "optimize": ([], STORE),
     "recover": ([stores], {"--output": files, "--json": None, "--debug": None}),
+    "reembed": (
+        [],
+        {
+            "--embedder": st.just("static") | texts,
+            "--metric": st.sampled_from(["cosine", "x"]),
+            "--batch": numbers,
+            **STORE,
+        },
+    ),
     "search": (
         [texts],
         {

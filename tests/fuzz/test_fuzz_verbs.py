@@ -133,7 +133,7 @@ def test_every_verb_is_fuzzed() -> None:
         for name, each in vars(base).items()
         if callable(each) and not name.startswith("_")
     }
-    assert public - kit.INTERNAL == set(VERBS) | PLAIN
+    assert public - kit.INTERNAL == set(VERBS) | PLAIN | {"reembed"}
 
 
 @st.composite
@@ -347,6 +347,22 @@ def test_verbs_without_arguments_leave_the_contents_alone(store: MemoryStore, ve
     before, tables = kit.contents(store), kit.schema(store)
     getattr(store, verb)()
     assert kit.contents(store) == before
+    assert kit.schema(store) == tables
+
+
+def test_nothing_is_reembedded_by_what_is_no_embedder_or_with_wrong_options(store: MemoryStore) -> None:
+    before, tables = kit.contents(store), kit.schema(store)
+    names = st.sampled_from(["embedder", "metric", "batch", "progress"])
+
+    @settings(max_examples=200, suppress_health_check=list(HealthCheck))
+    @given(st.dictionaries(names, kit.anything, min_size=1))
+    def one(options: Given) -> None:
+        arguments = {"embedder": "nobody", **options}
+        with pytest.raises(AgentMemError):
+            store.reembed(**arguments)
+        assert kit.contents(store) == before
+
+    one()
     assert kit.schema(store) == tables
 
 
