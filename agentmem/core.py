@@ -35,10 +35,11 @@ class _Snapshot:
 
     def __enter__(self) -> tuple[Reader, View]:
         private = self._database.in_transaction()
+        missing: set[str] = set()
         while True:
             reader = self._read.__enter__()
             try:
-                view = self._index.view(reader, private=private)
+                view = self._index.view(reader, missing, private=private)
             except BaseException as error:
                 self._read.__exit__(type(error), error, error.__traceback__)
                 raise

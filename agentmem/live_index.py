@@ -51,9 +51,8 @@ class LiveIndex:
         self._folder = index_folder(database.path)
         self._lock = threading.RLock()
         self._state: _State | None = None
-        self._missing: set[str] = set()
 
-    def view(self, reader: Reader, *, private: bool = False) -> View | None:
+    def view(self, reader: Reader, missing: set[str], *, private: bool = False) -> View | None:
         """Return the view of the reader's snapshot; None when the caller is to try again with a newer one.
 
         That is when the index has moved past the snapshot already, or when its manifest names a file that is gone: at
@@ -61,6 +60,7 @@ class LiveIndex:
 
         Args:
             reader: an open read transaction.
+            missing: files that the caller's earlier tries found gone, before this transaction began; added to here.
             private: the reader sees uncommitted changes; the view is this call's own and is not kept.
 
         Raises:
@@ -72,7 +72,7 @@ class LiveIndex:
             return state.view
         with self._lock:
             try:
-                return self._brought_up(reader, seq, private)
+                return self._brought_up(reader, seq, missing, private)
             except _Superseded:
                 return None
 
@@ -81,11 +81,11 @@ class LiveIndex:
         with self._lock:
             self._state = None
 
-    def _brought_up(self, reader: Reader, seq: int, private: bool) -> View | None:
+    def _brought_up(self, reader: Reader, seq: int, missing: set[str], private: bool) -> View | None:
         reader.check_generation(self.identity.generation)
         state = self._state
         if state is None:
-            state = self._load(reader)
+            state = self._load(reader, missing)
             if not private:
                 self._state = state
         if state.view.seq == seq:
@@ -95,7 +95,7 @@ class LiveIndex:
         if private:
             return self._advance(state, reader, seq).view
         manifest = tuple(row.name for row in reader.segments())
-        state = self._load(reader) if manifest != state.manifest else self._advance(state, reader, seq)
+        state = self._load(reader, missing) if manifest != state.manifest else self._advance(state, reader, seq)
         self._state = state
         return state.view
 
@@ -105,14 +105,14 @@ class LiveIndex:
         max_label = int(rows.labels[-1]) if len(rows) else state.max_label
         return _State(view, max_label, state.manifest)
 
-    def _load(self, reader: Reader) -> _State:
+    def _load(self, reader: Reader, missing: set[str]) -> _State:
         manifest = reader.segments()
         segments: list[Segment] = []
         self.problems = []
         for row in manifest:
             if row.kind == "delta" and not segments:
                 continue
-            segment = self._open_segment(row)
+            segment = self._open_segment(row, missing)
             if segment is not None:
                 segments.append(segment)
         covered = max((segment.header["max_label"] for segment in segments), default=0)
@@ -122,16 +122,16 @@ class LiveIndex:
         state = _State(view, covered, tuple(row.name for row in manifest))
         return self._advance(state, reader, reader.seq())
 
-    def _open_segment(self, row: SegmentRow) -> Segment | None:
+    def _open_segment(self, row: SegmentRow, missing: set[str]) -> Segment | None:
         if self._folder is None:
             return None
         path = self._folder / row.name
-        if row.name not in self._missing and not os.path.exists(path):
-            self._missing.add(row.name)
-            raise _Superseded
         try:
             segment = Segment.open(path, store_uuid=self.identity.uuid, checksum=row.checksum)
         except (SegmentDamaged, OSError) as error:
+            if row.name not in missing and not os.path.exists(path):
+                missing.add(row.name)
+                raise _Superseded from error
             self.problems.append(f"{row.name}: {error}")
             log.warning("index segment %s is left out and will be rebuilt: %s", path, error)
             return None

@@ -12,6 +12,7 @@ import pytest
 import agentmem
 from agentmem import maintenance
 from agentmem.index import planner
+from agentmem.index.segment import Segment
 from agentmem.storage.reader import Reader
 
 DIM = 8
@@ -282,5 +283,26 @@ def test_a_segment_superseded_while_it_is_opened_is_looked_up_anew(store, monkey
     monkeypatch.setattr(Reader, "segments", lambda self: answers.pop() if answers else real(self))
     with caplog.at_level(logging.WARNING, logger="agentmem"):
         assert len(store.search(embedding=vectors(1)[0], k=100)) == 61
+        store.index.reload()
+        answers.append(before)  # another search that began before the file went
+        assert len(store.search(embedding=vectors(1)[0], k=100)) == 61
     assert kinds(store) == [("segment", 61, True), ("tail", 0, False)]
+    assert caplog.text == ""
+
+
+def test_a_segment_that_goes_between_a_look_and_its_opening_is_looked_up_anew(store, monkeypatch, caplog):
+    store.add_many(embeddings=vectors(60))
+    store.merge()
+    real = Segment.open
+
+    def superseded(path, **options):
+        monkeypatch.setattr(Segment, "open", real)
+        with agentmem.MemoryStore(store.path, embedder=None, dimension=DIM, merge="manual") as other:
+            other.optimize()
+        return real(path, **options)
+
+    monkeypatch.setattr(Segment, "open", superseded)
+    with caplog.at_level(logging.WARNING, logger="agentmem"):
+        assert len(store.search(embedding=vectors(1)[0], k=100)) == 60
+    assert kinds(store) == [("segment", 60, True), ("tail", 0, False)]
     assert caplog.text == ""
