@@ -320,11 +320,15 @@ def during(searches: list[Span], spans: Iterable[Span]) -> list[bool]:
 
 
 def unanswered(searches: list[Span], spans: Iterable[Span]) -> list[str]:
-    """Return the long spans within which no search began and ended."""
+    """Return the long spans, from the first search to the last, within which no search began and ended."""
+    first, last = min(searches)[0], max(end for _, end in searches)
     return [
         f"no search was answered in a merge of {end - begin:.2f} s"
         for begin, end in spans
-        if end - begin > LONG_MERGE_S and not any(begin <= start and done <= end for start, done in searches)
+        if end - begin > LONG_MERGE_S
+        and first < begin
+        and end < last
+        and not any(begin <= start and done <= end for start, done in searches)
     ]
 
 

@@ -67,4 +67,5 @@ def test_the_journals_tell_two_merges_at_once_and_a_lock_that_nobody_holds():
 
 def test_a_long_merge_in_which_no_search_is_answered_is_a_problem():
     assert unanswered([(1.0, 1.1), (1.9, 2.1)], [(1.2, 2.0)])
-    assert not unanswered([(1.3, 1.4)], [(1.2, 2.0), (2.5, 2.6)])
+    assert not unanswered([(1.0, 1.1), (1.3, 1.4), (2.7, 2.8)], [(1.2, 2.0), (2.5, 2.6)])
+    assert not unanswered([(1.0, 1.1), (1.9, 2.1)], [(0.1, 0.9), (2.2, 3.0)])
