@@ -149,6 +149,9 @@ def test_a_query_stays_behind_the_path_and_nothing_is_sent_without_a_key(server:
     assert embedder.name == "mine"
     assert embedder.dimension == 3
     assert server.seen[0][:2] == ("/v1/embeddings?api-version=3", None)
+    server.answers = [status(404)]
+    with pytest.raises(EmbeddingFailed, match="/v1/embeddings: HTTP 404"):
+        embedder.embed(["a"])
     embedder.close()
 
 
