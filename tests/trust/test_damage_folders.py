@@ -161,12 +161,21 @@ def test_a_folder_deleted_while_a_merge_runs(tmp_path, monkeypatch, moment):
 
 
 OTHER_USER = """
-import logging, os, sys
+import logging, os, sys, tempfile
 import agentmem
 from agentmem import maintenance
 logging.basicConfig(level=logging.WARNING)
 store_path, uid = sys.argv[1], 65534
-agentmem.MemoryStore(":memory:").search("all modules are loaded while they may be read")
+# All modules are loaded while they may be read: what follows is done once on another store.
+agentmem.MemoryStore(":memory:").search("words")
+with tempfile.TemporaryDirectory() as folder:
+    with agentmem.MemoryStore(folder + "/m.db", embedder=None, dimension=8, merge="manual") as store:
+        store.add_many(embeddings=[[1, 2, 3, 4, 5, 6, 7, number] for number in range(30)])
+        store.merge()
+        store.add(embedding=[1] * 8)
+        store.search(embedding=[1] * 8, k=500)
+        store.info()
+        store.merge()
 os.setuid(uid)
 maintenance.TAIL_ROWS = 10
 for mode in ("manual", "background"):
