@@ -28,7 +28,7 @@ def shown(value: object) -> str:
     """Return what an error message shows of a value: its repr, cut where it is long; its type where it has none."""
     try:
         text = repr(value)
-    except Exception:
+    except Exception:  # repr is the caller's code, or refuses a huge integer: the message is about something else
         return f"<{type(value).__name__}>"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 

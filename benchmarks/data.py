@@ -93,10 +93,10 @@ def folder_of(arguments: argparse.Namespace) -> Path:
     return Path(folder)
 
 
-def rows_and_folder(description: str | None) -> argparse.Namespace:
-    """Return the arguments of a benchmark over the vector store: --rows and --folder."""
+def rows_and_folder(description: str | None, rows: int | list[int] = 100_000) -> argparse.Namespace:
+    """Return the arguments of a benchmark over a store, or over stores of several sizes: --rows and --folder."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rows", type=int, nargs="+" if isinstance(rows, list) else None, default=rows)
     parser.add_argument("--folder", type=Path, default=None, help="keep the store there, for the next run")
     return parser.parse_args()
 

@@ -8,14 +8,12 @@ own, with Porter stems and column sizes, so that its bm25() has what it needs; i
 
 from __future__ import annotations
 
-import argparse
 import sqlite3
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from data import folder_of, talk, talk_store
+from data import folder_of, rows_and_folder, talk, talk_store
 from machine import paired, write
 
 import agentmem
@@ -63,10 +61,7 @@ def measured(store: agentmem.MemoryStore, queries: list[str], rows: int) -> dict
 
 def main() -> None:
     """Run and write results/lexical.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--folder", type=Path, default=None, help="keep the stores there, for the next run")
-    arguments = parser.parse_args()
+    arguments = rows_and_folder(__doc__, rows=[10_000, 100_000])
     folder = folder_of(arguments)
     queries = [" ".join(text.split()[:9]) for text in talk(QUERIES, seed=11)]
     results = []

@@ -5,13 +5,11 @@ python benchmarks/pipeline.py [--rows 10000 100000] [--folder DIR]
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
-from data import folder_of, talk, talk_store
+from data import folder_of, rows_and_folder, talk, talk_store
 from machine import write
 
 QUERIES = 300
@@ -21,10 +19,7 @@ WARM_UP = 1_000
 
 def main() -> None:
     """Run and write results/pipeline.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--folder", type=Path, default=None, help="keep the stores there, for the next run")
-    arguments = parser.parse_args()
+    arguments = rows_and_folder(__doc__, rows=[10_000, 100_000])
     folder = folder_of(arguments)
     queries = [" ".join(text.split()[:9]) for text in talk(QUERIES, seed=11)]
     results: list[dict[str, Any]] = []

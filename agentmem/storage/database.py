@@ -165,9 +165,9 @@ class Database:
             StoreBusy: another process writes, or a reader keeps the write-ahead log in use.
             InvalidInput: inside a transaction.
         """
+        self._kept.clear()
         with self._alone() as connection:
             maintenance.vacuum(connection)
-        self._kept.clear()
 
     def checkpoint(self) -> bool:
         """Move the write-ahead log into the file; return whether all of it could be moved."""

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from stress import Merge, may_see, merges_of, problems_of_merges, unanswered
+from stress_roles import may_see
+from stress_verdict import Merge, merges_of, problems_of_merges, unanswered
 
 STRESS = Path(__file__).with_name("stress.py")
 
