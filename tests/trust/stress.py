@@ -31,6 +31,8 @@ from agentmem import MemoryStore
 
 MOST_MISSED = 0.01
 """The share of graph searches that may miss the very vector they ask for."""
+PATIENCE_S = 60.0
+"""So much longer a run goes on until a merger was killed and a delta was written: on a busy machine that takes time."""
 QUERIES = 60
 MECHANISMS = ("dense", "lexical", "rrf", "convex")
 """Those whose scores do not depend on the time of day."""
@@ -91,7 +93,7 @@ def run_processes(folder: Path, writers: int, readers: int, seconds: float, seed
         while each.is_alive() and not (journal(each.name).exists() and journal(each.name).stat().st_size):
             time.sleep(0.01)
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or (time.monotonic() < end + PATIENCE_S and not (deaths and board.deltas[0])):
         if board.merging[MERGERS]:
             time.sleep(chance.random() * 0.03)
             os.kill(victim.pid, signal.SIGKILL)

@@ -40,19 +40,20 @@ class Board:
         begun: int64 (KEYS,), the newest state that may be committed by now.
         acknowledged: int64 (KEYS,), the newest state that a writer knows to be committed.
         merging: by merger, 1 while it holds the merge lock.
+        deltas: its one value is 1 when a merge has written a delta.
         stopped: its one value is 1 when everybody is to end.
     """
 
     begun: Any
     acknowledged: Any
     merging: Any
+    deltas: Any
     stopped: Any
 
     @classmethod
     def new(cls) -> Board:
         """Return a board in memory that spawned processes share."""
-        return cls(SPAWN.RawArray("q", KEYS), SPAWN.RawArray("q", KEYS), SPAWN.RawArray("q", MERGERS + 1),
-                   SPAWN.RawArray("q", 1))  # fmt: skip
+        return cls(*(SPAWN.RawArray("q", size) for size in (KEYS, KEYS, MERGERS + 1, 1, 1)))
 
     def announced(self, what: str) -> list[int]:
         """Return a copy of ``begun`` or ``acknowledged``."""
@@ -215,6 +216,8 @@ def merge(store: MemoryStore, board: Board, tell: Tell, number: int, seed: int) 
     while board.running:
         asked = time.monotonic()
         report = store.optimize() if chance.random() < 0.2 else store.merge()
+        if report.kind == "delta":
+            board.deltas[0] = 1
         tell({"asked": asked, "answered": time.monotonic(), "busy": report.busy, "kind": report.kind,
               "published": published[:]})  # fmt: skip
         published.clear()
