@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -31,11 +31,12 @@ POINTS: tuple[Point, ...] = ("pre-retrieval", "intelligence", "post-retrieval")
 
 @dataclass(slots=True)
 class AttentionConfig:
-    """What ranks the candidates: a mechanism, its parameters, and factors for heads that are to count differently."""
+    """What ranks the candidates: a mechanism, its parameters and learned weights, factors for heads of memory-heads."""
 
     mechanism: str
     heads: dict[str, float] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, object] | None = None
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from agentmem.hooks import SearchContext
 from agentmem.index.ragged import distinct
 from agentmem.index.scope import Scope
 from agentmem.index.segment import Segment
-from agentmem.index.view import View
+from agentmem.index.view import Columns, View
 from agentmem.records import Float32, Int64
 from agentmem.rerank import fusion
 from agentmem.rerank.evidence import (
@@ -41,7 +41,7 @@ def check_mechanism(name: str) -> str:
     Raises:
         UnknownMechanism: the message lists those that exist.
     """
-    known = ("auto", *fusion.FUSIONS, *attention.mechanism_names())
+    known = ("auto", *fusion.FUSIONS, *attention.registry.list())
     if not isinstance(name, str) or name not in known:
         raise UnknownMechanism(f"no mechanism is called {shown(name)}; there are {', '.join(known)}")
     return name
@@ -86,14 +86,16 @@ class Ranker:
             scores = np.nan_to_num(self._late(view, found, found.rows), nan=-np.inf)
         else:
             columns = view.columns(found.rows)
-            taken = attention.get_mechanism(name).takes
+            declared = attention.registry.get(name)
+            taken = declared.inputs()
             scores = attention.score(
                 ctx.embedding,
                 view.vectors(found.rows),
                 mechanism=name,
                 params=ctx.attention_config.params or None,
-                positions=columns.position if "positions" in taken else None,
-                groups=_numbered(columns.thread_key) if "groups" in taken else None,
+                weights=ctx.attention_config.weights,
+                positions=_places(columns, declared) if "positions" in taken else None,
+                segment_ids=_numbered(columns.thread_key) if "segment_ids" in taken else None,
             )
         return fusion.ranking_of(_plain(ctx, view, found), scores[None], (name,))
 
@@ -186,6 +188,15 @@ def _numbered(keys: Int64) -> Int64:
     """Return small numbers in the place of keys, -1 for none."""
     numbers = np.unique(keys, return_inverse=True)[1].astype(np.int64)
     return np.where(keys == 0, np.int64(-1), numbers)
+
+
+def _places(columns: Columns, declared: attention.Mechanism) -> NDArray[np.float64]:
+    """Return the place in the thread, NaN for none; for a mechanism over a sequence the place in time, then thread."""
+    if not declared.sequence:
+        return columns.position
+    places = np.empty(len(columns.position))
+    places[np.lexsort((columns.position, columns.created_at))] = np.arange(len(places))
+    return places
 
 
 def _weighted(ranking: fusion.Ranking, factors: dict[str, float], evidence: Evidence) -> fusion.Ranking:

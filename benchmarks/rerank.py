@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem.attention import attend, attend_rows, maxsim, score
-from agentmem.attention.attend import engine
+from agentmem.attention.engine import engine
 
 Array = NDArray[Any]
 Rivals = dict[str, Callable[[], object]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -117,22 +116,7 @@ def split_heads(heads: int, **arrays: Floats) -> None:
             )
 
 
-def projections(
-    weights: Mapping[str, object] | None, shapes: Mapping[str, tuple[int | None, ...]]
-) -> dict[str, Floats]:
-    """Return the learned weights, checked against ``shapes`` (None: any length).
-
-    Raises:
-        InvalidInput: an unknown name or a wrong shape.
-    """
-    checked: dict[str, Floats] = {}
-    for name, array in (weights or {}).items():
-        if name not in shapes:
-            raise InvalidInput(f"weights: unknown {name!r}; expected some of {', '.join(shapes)}")
-        came = floats(f"weights[{name!r}]", array, (len(shapes[name]),))
-        if any(want not in (None, length) for want, length in zip(shapes[name], came.shape, strict=True)):
-            expected = tuple("any" if want is None else want for want in shapes[name])
-            raise InvalidInput(f"weights[{name!r}]: expected shape {expected}, came {came.shape}")
-        require_finite(**{f"weights[{name!r}]": came})
-        checked[name] = came
-    return checked
+def no_head_axis(mechanism: str, query: Floats, mask: Mask | None) -> None:
+    """Raise InvalidInput where query or mask has heads in front."""
+    if query.ndim == 3 or (mask is not None and mask.ndim == 3):
+        raise InvalidInput(f"{mechanism} has no head axis: expected arrays of 2 dimensions, and masks of at most 2")

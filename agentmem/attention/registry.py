@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import difflib
 
 from agentmem.attention.catalogue import CATALOGUE
@@ -11,7 +12,7 @@ from agentmem.errors import InvalidInput, UnknownMechanism
 _mechanisms: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in CATALOGUE}
 
 
-def get_mechanism(name: str) -> Mechanism:
+def get(name: str) -> Mechanism:
     """Return the mechanism of that name.
 
     Raises:
@@ -20,35 +21,47 @@ def get_mechanism(name: str) -> Mechanism:
     try:
         return _mechanisms[name]
     except (KeyError, TypeError):
-        names = mechanism_names()
-        near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ";"
+        names = sorted(_mechanisms)
+        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
         raise UnknownMechanism(f"no mechanism {name!r}{hint} There are: {', '.join(names)}") from None
 
 
-def mechanism_names() -> list[str]:
+def list() -> builtins.list[str]:
     """Return all names, sorted."""
     return sorted(_mechanisms)
 
 
-def mechanisms_by_category() -> dict[str, list[Mechanism]]:
-    """Return the mechanisms of each category, both sorted by name."""
-    categories: dict[str, list[Mechanism]] = {}
-    for name in mechanism_names():
-        categories.setdefault(_mechanisms[name].category, []).append(_mechanisms[name])
-    return dict(sorted(categories.items()))
+def categories() -> builtins.list[str]:
+    """Return the families, sorted."""
+    return sorted({mechanism.category for mechanism in _mechanisms.values()})
+
+
+def by_category(category: str) -> builtins.list[Mechanism]:
+    """Return the mechanisms of a family, sorted by name.
+
+    Raises:
+        InvalidInput: no such family; the message lists them.
+    """
+    if category not in categories():
+        raise InvalidInput(f"no category {category!r}; there are {', '.join(categories())}")
+    return [_mechanisms[name] for name in list() if _mechanisms[name].category == category]
 
 
 def register(mechanism: Mechanism) -> None:
-    """Add a mechanism: another declaration over an existing form.
+    """Add a mechanism: another declaration over an existing form and its atoms.
 
     Raises:
-        InvalidInput: not a ``Mechanism``, its name is taken, or it lacks a parameter that its form reads.
+        InvalidInput: not a ``Mechanism``, its name is taken, its form does not exist, or it lacks a parameter that its
+            form reads.
     """
     if not isinstance(mechanism, Mechanism):
         raise InvalidInput(f"expected a Mechanism, not {type(mechanism).__name__}")
     if mechanism.name in _mechanisms:
         raise InvalidInput(f"there is a mechanism {mechanism.name!r} already; choose another name")
+    forms = sorted({each.form for each in CATALOGUE})
+    if mechanism.form not in forms:
+        raise InvalidInput(f"mechanism {mechanism.name!r}: form {mechanism.form!r}; expected one of {', '.join(forms)}")
     has = {parameter.name for parameter in mechanism.parameters}
     if missing := _form_parameters(mechanism.form) - has:
         raise InvalidInput(

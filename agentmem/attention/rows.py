@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentmem.attention.attend import AttentionResult, engine, native
+from agentmem.attention.attend import AttentionResult
+from agentmem.attention.engine import engine, native
 from agentmem.attention.inputs import Floats, floats, require_finite
 from agentmem.errors import InvalidInput, InvalidVector
 

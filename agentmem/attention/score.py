@@ -1,111 +1,83 @@
-"""``score``: what a mechanism makes of each candidate, one number each, higher is better."""
+"""``score`` and ``rank``: what a mechanism makes of each candidate, one definition for all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agentmem.attention import forms
-from agentmem.attention.attend import engine
-from agentmem.attention.inputs import (
-    Floats,
-    floats,
-    integers,
-    projections,
-    require_finite,
-    require_width,
-    same_dtype,
-    split_heads,
-)
+from agentmem.attention import registry
+from agentmem.attention.call import Call, Weights, make_call, require_inputs
+from agentmem.attention.engine import Engine, engine
+from agentmem.attention.forms import FORMS, SCORED
+from agentmem.attention.forms.memory import memory_scores
+from agentmem.attention.inputs import Floats, floats, integers, require_finite, require_width, same_dtype
 from agentmem.attention.mechanism import Mechanism
-from agentmem.attention.reference import normalised
-from agentmem.attention.registry import get_mechanism
+from agentmem.attention.reference.common import normalised
+from agentmem.attention.weights import checked_weights
 from agentmem.errors import InvalidInput
 
-Weights = Mapping[str, object] | None
+Given = dict[str, Any]
 
 
-def _softmax(ran: forms.Engine, params: forms.Params, query: Floats, keys: Floats, weights: Weights) -> Floats:
-    q, k, _, _ = forms.project(query[None], keys, keys, weights)
-    heads = int(params.get("heads", 1))
-    split_heads(heads, query=q)
-    if heads == 1:
-        scale = q.shape[1] ** -0.5 if params["scale"] is None else params["scale"]
-        return ran.dots(np.ascontiguousarray(q[0]), np.ascontiguousarray(k), scale)
-    shares = ran.softmax(q, k, k, heads=heads, scale=params["scale"], want_weights=True)[1]
-    assert shares is not None
-    return np.asarray(shares[:, 0].mean(0))
+class Ranked(NamedTuple):
+    """Candidates in order.
+
+    Attributes:
+        order: int64 (k,), indices of candidates, best first.
+        scores: float32 (k,), their scores.
+    """
+
+    order: NDArray[np.int64]
+    scores: NDArray[np.float32]
 
 
-def _near(count: int, positions: object, groups: object, window: float) -> NDArray[np.bool_]:
-    """Return bool (n, n): same group (none where negative), positions within ``window``; everyone is near itself."""
-    if positions is None and groups is None:
-        raise InvalidInput(
-            "memory-attention needs the candidates' local context: groups= (their thread, -1 for none), positions= "
-            "(their place in it), or both"
-        )
-    near = np.ones((count, count), bool)
-    if groups is not None:
-        group = integers("groups", groups, count)
-        near &= (group[:, None] == group[None, :]) & (group[:, None] >= 0)
-    if positions is not None:
-        place = np.asarray(positions, np.float64)
-        if place.shape != (count,):
-            raise InvalidInput(f"positions: expected shape ({count},), one per key, came {place.shape}")
-        place = np.where(np.isfinite(place), place, np.nan)
-        near &= np.abs(place[:, None] - place[None, :]) <= window
-    np.fill_diagonal(near, True)
-    return near
-
-
-def _memory(
-    params: forms.Params, query: Floats, keys: Floats, positions: object, groups: object, weights: Weights
-) -> Floats:
-    heads, (count, dim) = params["heads"], keys.shape
-    split_heads(heads, query=query[None])
-    require_finite(query=query, keys=keys)
-    near = _near(count, positions, groups, params["window"])
-    q = normalised(query.astype(np.float64).reshape(heads, -1))
-    k = normalised(keys.astype(np.float64).reshape(count, heads, dim // heads))
-    logits = params["scale"] * np.einsum("hd,nhd->hn", q, k)
-    return forms.memory_scores(params, logits, forms.memory_gates(heads, params, weights), near)
-
-
-def _late_interaction(ran: forms.Engine, query: Floats, keys: Floats, groups: object, weights: Weights) -> Floats:
-    """Keys of one group are one record's vectors; without groups every key is a record."""
+def _late_interaction(ran: Engine, query: Floats, keys: Floats, segment_ids: object, weights: Weights) -> Floats:
+    """Keys of one segment are one record's vectors; without segments every key is a record."""
     require_finite(query=query, keys=keys)
     unit = normalised(np.atleast_2d(query).astype(np.float64)).astype(np.float32)
     table = normalised(keys.astype(np.float64)).astype(np.float32)
-    importance = projections(weights, {"tokens": (len(unit),)}).get("tokens", np.ones(len(unit)))
-    group = np.arange(len(keys)) if groups is None else integers("groups", groups, len(keys))
+    declared = registry.get("late-interaction")
+    learned = checked_weights(declared, weights, {"n_vectors": len(unit)}, np.float32)
+    importance = learned.get("tokens", np.ones(len(unit), np.float32))
+    group = np.arange(len(keys)) if segment_ids is None else integers("segment_ids", segment_ids, len(keys))
     if len(group) and group.min() < 0:
-        raise InvalidInput(f"groups: expected record numbers from 0, came {group.min()}")
+        raise InvalidInput(f"segment_ids: expected record numbers from 0, came {group.min()}")
     order = np.argsort(group, kind="stable")
     offsets = np.searchsorted(group[order], np.arange(group.max(initial=-1) + 2)).astype(np.int64)
-    return ran.maxsim(unit, importance.astype(np.float32), table, None, offsets, order.astype(np.uint32), None)
+    return ran.maxsim(unit, importance, table, None, offsets, order.astype(np.uint32), None)
 
 
-def _scores(
-    declared: Mechanism,
-    ran: forms.Engine,
-    params: forms.Params,
-    query: Floats,
-    keys: Floats,
-    inputs: dict[str, Any],
-) -> Floats:
-    weights = inputs["weights"]
-    if declared.form == "softmax":
-        return _softmax(ran, params, query, keys, weights)
-    if declared.form == "hyperbolic":
-        return ran.hyperbolic_scores(query[None], keys, space=forms.space_of(params)).reshape(-1)
-    if declared.form == "experts":
-        return forms.run_experts(ran, params, query[None], keys, keys, weights=weights)[1].reshape(-1)
-    if declared.form == "memory":
-        return _memory(params, query, keys, inputs["positions"], inputs["groups"], weights)
-    return _late_interaction(ran, query, keys, inputs["groups"], weights)
+def _order(positions: object, count: int) -> tuple[NDArray[np.int64], Any]:
+    """Return the candidates' order, and the positions of candidates so ordered and of the query behind them."""
+    if positions is None:
+        return np.arange(count), None
+    of_query, of_keys = positions if isinstance(positions, tuple) else (None, positions)
+    place = np.asarray(of_keys, np.float64)
+    if place.shape != (count,) or not np.isfinite(place).all():
+        raise InvalidInput(f"positions: expected finite numbers of shape ({count},), one per key, came {place.shape}")
+    now = place.max(initial=-1) + 1 if of_query is None else float(np.ravel(of_query)[0])
+    order = np.argsort(place, kind="stable")
+    return order, np.append(place[order], now)
+
+
+def _sequence_call(
+    declared: Mechanism, query: Floats, keys: Floats, params: Mapping[str, object] | None, given: Given
+) -> tuple[Call, NDArray[np.int64]]:
+    """Return the call over the candidates in their own order with the query behind them, and that order."""
+    order, positions = _order(given["positions"], len(keys))
+    segments, edges = given["segment_ids"], given["edges"]
+    if segments is not None:
+        of_query, of_keys = segments if isinstance(segments, tuple) else (-1, segments)
+        segments = np.append(integers("segment_ids", of_keys, len(keys))[order], of_query)
+    if edges is not None:
+        edges = np.append(np.argsort(order), len(keys))[np.asarray(edges)]
+    rows = np.concatenate([keys[order], query[None]])
+    inputs = given | {"positions": positions, "segment_ids": segments, "edges": edges}
+    return make_call(declared, rows, rows, None, params=params, want_weights=True, **inputs), order
 
 
 def score(
@@ -115,56 +87,82 @@ def score(
     mechanism: str,
     params: Mapping[str, object] | None = None,
     positions: object = None,
-    groups: object = None,
+    segment_ids: object = None,
+    edges: object = None,
     weights: Weights = None,
     backend: str = "auto",
 ) -> NDArray[np.float32]:
     """Return each candidate's ranking score for one query; higher is better.
 
-    =====================  =============================================================  ==========================
-    mechanism              score                                                          can it reorder candidates?
-    =====================  =============================================================  ==========================
-    scaled-dot             scale · q·k                                                    no: the dot product
-    flash-attention-v2     the same; with heads > 1 as standard-mha                       no; little with heads
-    cross-attention        the same, after the projections                                through projections
-    standard-mha           mean over heads of the softmax over the candidates             little; through projections
-    hyperbolic-attention   −beta · distance                                               through the norms
-    moe-attention          gated mean of the routed experts' weights                      through projections
-    memory-attention       g · kNN weight + (1 − g) · its local context's attended weight yes: by thread neighbours
-    late-interaction       Σ over the query's vectors of the best match in the record     yes
-    =====================  =============================================================  ==========================
+    A candidate's score is its *effective weight*: what the query's output would take of it, as a share, mean over
+    heads, before value and output projections, residual, feed-forward part and midpoint.  Mechanisms over a sequence
+    (``Mechanism.sequence``) see the candidates in the order of their ``positions`` and the query behind them, as "now";
+    for the others the candidates are the keys.  A candidate outside a sparse support scores 0.  Two are their own:
+    "late-interaction" scores the best match of each query vector, and "memory-attention" judges a candidate with its
+    own local context, g · p_j + (1 − g) · Σ a_i p_i.
 
     Args:
         query: float32 or float64 (dim,); for late-interaction also (n_vectors, dim).
         keys: (n, dim), one row a candidate; for late-interaction one row a vector.
-        mechanism: a name of ``mechanism_names()``.
+        mechanism: a name of ``registry.list()``.
         params: the mechanism's parameters.
-        positions: numbers (n,), the place in the thread, NaN for none; for memory-attention.
-        groups: integers (n,): the thread, negative for none, for memory-attention; the record that a vector belongs
-            to, counted from 0, for late-interaction.
-        weights: learned weights by name: "query" and "key" (and the experts' own); "gate" (heads,) for
-            memory-attention; "tokens" (n_vectors,) for late-interaction.
-        backend: "auto", "native" or "numpy"; memory-attention's scores are computed by NumPy under each.
+        positions: numbers (n,), each candidate's place or time, the query's being one behind the last; or a pair
+            (query's, candidates').  NaN, for none, is taken by memory-attention alone.
+        segment_ids: integers (n,): the thread or session, negative for none; the record that a vector belongs to,
+            counted from 0, for late-interaction.
+        edges: integers (n_edges, 2) between candidates, row n being the query.
+        weights: learned arrays by name; what the declaration requires is never made up.
+        backend: "auto", "native" or "numpy".
 
     Returns:
-        float32 (n,); for late-interaction with groups (largest group + 1,).
+        float32 (n,); for late-interaction with segment_ids (largest + 1,).
 
     Raises:
         UnknownMechanism: no such name.
-        InvalidInput: arrays or parameters that do not fit; InvalidVector for dimensions, NaN and infinity.
+        InvalidInput: arrays or parameters that do not fit, or missing inputs; InvalidVector for dimensions, NaN and
+            infinity.
         BackendUnavailable: the backend asked for cannot run.
     """
-    declared = get_mechanism(mechanism)
-    resolved = declared.resolve(params)
-    q = floats("query", query, (1, 2) if declared.form == "maxsim" else (1,))
+    declared = registry.get(mechanism)
+    q = floats("query", query, (1, 2) if declared.form == SCORED else (1,))
     k = floats("keys", keys, (2,))
     require_width(k, q.shape[-1], "keys")
-    inputs = {"positions": positions, "groups": groups, "weights": weights}
-    for name, given in inputs.items():
-        if given is not None and name not in declared.takes:
-            raise InvalidInput(f"{mechanism} takes no {name}; leave it out, or choose a mechanism that does")
     q, k = same_dtype(q, k)
-    ran = engine(backend, np.float32 if declared.form in ("maxsim", "memory") else q.dtype)
+    given: Given = {"positions": positions, "segment_ids": segment_ids, "edges": edges, "weights": weights}
+    needs = tuple(name for name in declared.needs if name != "context")
+    require_inputs(replace(declared, needs=needs), given, declared.rerank_needs)
+    if declared.form == SCORED:
+        declared.resolve(params)
+        return _late_interaction(engine(backend), q, k, segment_ids, weights).astype(np.float32, copy=False)
     if len(k) == 0:
         return np.zeros(0, np.float32)
-    return _scores(declared, ran, resolved, q, k, inputs).astype(np.float32, copy=False)
+    if declared.form == "memory":
+        return memory_scores(declared, q, k, params, positions, segment_ids, weights)
+    order = np.arange(len(k))
+    if declared.sequence:
+        call, order = _sequence_call(declared, q, k, params, given)
+    else:
+        call = make_call(declared, q[None], k, None, params=params, want_weights=True, **given)
+    shares = FORMS[declared.form](engine(backend, q.dtype), call)[1]
+    assert shares is not None, f"form {declared.form} gave no weights"
+    row = shares[..., -1, : len(k)]
+    result = np.empty(len(k), np.float32)
+    result[order] = row.mean(0) if row.ndim == 2 else row
+    return result
+
+
+def rank(query: object, keys: object, *, mechanism: str, k: int | None = None, **inputs: Any) -> Ranked:
+    """Return candidates best first by ``score``; equal scores, such as outside a support, by dot product, then index.
+
+    Args:
+        query: (dim,); keys: (n, dim); mechanism and the other inputs as for ``score``.
+        keys: as for ``score``.
+        mechanism: as for ``score``.
+        k: how many; all where None.
+        inputs: as for ``score``.
+    """
+    scores = score(query, keys, mechanism=mechanism, **inputs)
+    q, rows = np.asarray(query), np.asarray(keys)
+    dense = rows @ q if q.ndim == 1 and len(rows) == len(scores) else scores
+    order = np.lexsort((-dense, -scores))[:k].astype(np.int64)
+    return Ranked(order, scores[order])

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from agentmem.attention.attend import engine
+from agentmem.attention.engine import engine
 from agentmem.errors import BackendUnavailable
 
 

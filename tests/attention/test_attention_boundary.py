@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from agentmem import attention
-from agentmem.attention import Mechanism, Parameter, attend, get_mechanism, mechanism_names, register, score
-from agentmem.attention.attend import Native, engine
+from agentmem.attention import Mechanism, Parameter, attend, registry, score
+from agentmem.attention.engine import engine
+from agentmem.attention.native import Native
 from agentmem.attention.reference import Reference
 from agentmem.errors import BackendUnavailable, InvalidInput, InvalidVector, UnknownMechanism
 
@@ -27,17 +28,19 @@ ONE = np.ones((3, 4), np.float32)
 
 
 def test_catalogue_is_complete_and_sorted() -> None:
-    assert set(mechanism_names()) >= FIRST
-    assert mechanism_names() == sorted(mechanism_names())
-    listed = attention.mechanisms_by_category()
-    assert sorted(m.name for group in listed.values() for m in group) == mechanism_names()
-    assert list(listed) == sorted(listed)
+    assert set(registry.list()) >= FIRST
+    assert registry.list() == sorted(registry.list())
+    families = {name: registry.by_category(name) for name in registry.categories()}
+    assert sorted(m.name for family in families.values() for m in family) == registry.list()
+    assert list(families) == sorted(families)
+    with pytest.raises(InvalidInput, match="no category 'dense'; there are cross, "):
+        registry.by_category("dense")
     assert sorted(attention.__all__) == attention.__all__
 
 
 @pytest.mark.parametrize("name", sorted(FIRST))
 def test_declarations_hold_for_their_own_defaults(name: str) -> None:
-    declared = get_mechanism(name)
+    declared = registry.get(name)
     assert declared.name == name
     assert declared.paper
     assert declared.why
@@ -55,17 +58,15 @@ def test_unknown_name_lists_the_nearest_and_all() -> None:
 
 
 def test_register(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentmem.attention import registry
-
     monkeypatch.setattr(registry, "_mechanisms", dict(registry._mechanisms))
     words = {"category": "own", "summary": "s", "can_reorder": False, "why": "w", "paper": "p"}
     scale = Parameter(name="scale", default=2.0, meaning="factor", positive=True)
-    register(Mechanism(name="sharp", form="softmax", parameters=(scale,), **words))
+    registry.register(Mechanism(name="sharp", form="softmax", parameters=(scale,), **words))
     np.testing.assert_allclose(score(ONE[0], ONE, mechanism="sharp"), [8, 8, 8])
     with pytest.raises(InvalidInput, match="there is a mechanism 'sharp' already"):
-        register(Mechanism(name="sharp", form="softmax", parameters=(scale,), **words))
+        registry.register(Mechanism(name="sharp", form="softmax", parameters=(scale,), **words))
     with pytest.raises(InvalidInput, match="form 'softmax' also reads scale"):
-        register(Mechanism(name="blunt", form="softmax", **words))
+        registry.register(Mechanism(name="blunt", form="softmax", **words))
     with pytest.raises(InvalidInput, match="form 'magic'; expected one of softmax"):
         Mechanism(name="m", form="magic", **words)  # type: ignore[arg-type]
 
@@ -140,9 +141,9 @@ def test_both_engines_have_the_same_methods() -> None:
             "has no head axis",
         ),
         (
-            lambda b: score(ONE[0], ONE, mechanism="scaled-dot", groups=[1, 1, 1], backend=b),
+            lambda b: score(ONE[0], ONE, mechanism="scaled-dot", segment_ids=[1, 1, 1], backend=b),
             InvalidInput,
-            "takes no groups",
+            "takes no segment_ids",
         ),
         (
             lambda b: score(ONE[0], ONE[:, :2], mechanism="scaled-dot", backend=b),

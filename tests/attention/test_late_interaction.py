@@ -73,7 +73,7 @@ def test_mechanism_over_vectors(backend: str) -> None:
     query, keys = rng.standard_normal((3, 9)).astype("f"), rng.standard_normal((12, 9)).astype("f")
     groups = np.array([2, 0, 2, 2, 0, 4, 4, 0, 0, 0, 0, 2])
     weights = {"tokens": np.array([1, 2, 3], np.float32)}
-    came = score(query, keys, mechanism="late-interaction", groups=groups, weights=weights, backend=backend)
+    came = score(query, keys, mechanism="late-interaction", segment_ids=groups, weights=weights, backend=backend)
     cosine = (query @ keys.T) / np.linalg.norm(query, axis=1)[:, None] / np.linalg.norm(keys, axis=1)
     expected = [weights["tokens"] @ cosine[:, groups == g].max(1) if g in groups else 0 for g in range(5)]
     np.testing.assert_allclose(came, expected, rtol=1e-5, atol=1e-6)
@@ -104,4 +104,4 @@ def test_impossible_inputs() -> None:
     with pytest.raises(InvalidVector, match="query_vectors: expected finite"):
         maxsim(QUERY * np.float32(np.nan), WEIGHTS, TABLE, offsets, tokens)
     with pytest.raises(InvalidInput, match="groups: expected record numbers from 0"):
-        score(QUERY, QUERY, mechanism="late-interaction", groups=[0, -1])
+        score(QUERY, QUERY, mechanism="late-interaction", segment_ids=[0, -1])

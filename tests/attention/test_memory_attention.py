@@ -41,10 +41,10 @@ def test_known_answer_score(backend: str) -> None:
     # and 1/4, so their context is worth 3/4 · 3/5 + 1/4 · 1/5 = 1/2; the third has only itself.  g = 1/2.
     keys = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
     query = np.array([7, 0], np.float32)
-    came = score(query, keys, mechanism=NAME, params={"scale": LN3}, groups=[4, 4, 9], backend=backend)
+    came = score(query, keys, mechanism=NAME, params={"scale": LN3}, segment_ids=[4, 4, 9], backend=backend)
     np.testing.assert_allclose(came, [0.55, 0.35, 0.2], rtol=1e-6)
     # top_k = 1: the first alone has kNN weight; the second still gains by its thread: 3/4 · 1 / 2
-    few = score(query, keys, mechanism=NAME, params={"scale": LN3, "top_k": 1}, groups=[4, 4, -1], backend=backend)
+    few = score(query, keys, mechanism=NAME, params={"scale": LN3, "top_k": 1}, segment_ids=[4, 4, -1], backend=backend)
     np.testing.assert_allclose(few, [0.875, 0.375, 0], rtol=1e-6)
 
 
@@ -53,7 +53,10 @@ def test_score_by_positions(backend: str) -> None:
     params = {"window": 1.0}
 
     def run(positions: object, groups: object) -> np.ndarray:
-        return score(keys[0], keys, mechanism=NAME, params=params, positions=positions, groups=groups, backend=backend)
+        inputs = {"positions": positions, "segment_ids": groups}
+        return score(keys[0], keys, mechanism=NAME, params=params, backend=backend, **inputs)
+            keys[0], keys, mechanism=NAME, params=params, positions=positions, segment_ids=groups, backend=backend
+        )
 
     near = run([0, 10, 1, 5], [0, 0, 0, 0])
     assert near[2] > near[3]  # next to a match
@@ -132,10 +135,10 @@ def test_missing_and_impossible_inputs() -> None:
         attend(key, key, mechanism=NAME, context=(key[:, :5], key))
     with pytest.raises(InvalidInput, match=r"context\[1\]: expected shape \(4, 6\)"):
         attend(key, key, mechanism=NAME, context=(key, key[:3]))
-    with pytest.raises(InvalidInput, match=r"groups= .* positions="):
+    with pytest.raises(InvalidInput, match=r"segment_ids= .* positions="):
         score(key[0], key, mechanism=NAME)
     with pytest.raises(InvalidInput, match=r"groups: expected integers of shape \(4,\)"):
-        score(key[0], key, mechanism=NAME, groups=[0.5] * 4)
+        score(key[0], key, mechanism=NAME, segment_ids=[0.5] * 4)
     with pytest.raises(InvalidInput, match=r"positions: expected shape \(4,\)"):
         score(key[0], key, mechanism=NAME, positions=[1, 2])
     with pytest.raises(InvalidInput, match="4 heads do not divide 6"):

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentmem.attention import attend, score
-from agentmem.attention.attend import engine
+from agentmem.attention.engine import engine
 from agentmem.attention.reference import Reference
 from agentmem.errors import InvalidInput
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentmem.attention.catalogue.shared import SCALE, heads
-from agentmem.attention.mechanism import Mechanism, Parameter
+from agentmem.attention.catalogue.shared import PROJECTIONS, SCALE, heads
+from agentmem.attention.mechanism import Mechanism, Parameter, Weight
 
 MECHANISMS = (
     Mechanism(
@@ -12,7 +12,7 @@ MECHANISMS = (
         summary="queries from one source, keys and values from another; projections are the identity unless given",
         form="softmax",
         parameters=(heads(1), SCALE),
-        takes=("weights",),
+        weights=PROJECTIONS,
         can_reorder=True,
         why="only through learned projections or several heads; with one identity head the order is the dot product's",
         paper="Vaswani 2017, arXiv:1706.03762; Bahdanau 2014, arXiv:1409.0473",
@@ -30,7 +30,8 @@ MECHANISMS = (
             Parameter(name="window", default=3.0, meaning="reach of the local context in positions", minimum=0),
         ),
         needs=("context",),
-        takes=("weights", "positions", "groups"),
+        takes=("positions", "segment_ids"),
+        weights=(Weight(name="gate", shape=("heads",), init="zeros", meaning="b of each head's gate g = σ(b)"),),
         can_reorder=True,
         why="a candidate is judged with its neighbours in the same thread",
         paper="Wu 2022, arXiv:2203.08913; QK normalisation: Henry 2020, arXiv:2010.04245",

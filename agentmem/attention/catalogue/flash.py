@@ -9,7 +9,7 @@ MECHANISMS = (
     Mechanism(
         name="flash-attention-v2",
         category="flash",
-        summary="exact softmax attention over blocks of keys with an online softmax; weights are never formed",
+        summary="exact softmax attention over blocks of keys with an online softmax",
         form="softmax",
         parameters=(
             heads(1),

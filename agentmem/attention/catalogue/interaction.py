@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentmem.attention.mechanism import Mechanism
+from agentmem.attention.mechanism import Mechanism, Weight
 
 MECHANISMS = (
     Mechanism(
@@ -10,7 +10,8 @@ MECHANISMS = (
         category="interaction",
         summary="MaxSim: Σ over the query's vectors of w_i · max over the record's vectors of cosine",
         form="maxsim",
-        takes=("weights", "groups"),
+        takes=("segment_ids",),
+        weights=(Weight(name="tokens", shape=("n_vectors",), init="ones", meaning="importance of each query vector"),),
         can_reorder=True,
         why="each query vector looks for its own best match, which no single vector a record can express",
         paper="Khattab 2020, arXiv:2004.12832",

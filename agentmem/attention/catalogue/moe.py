@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentmem.attention.catalogue.shared import SCALE, heads
-from agentmem.attention.mechanism import Mechanism, Parameter
+from agentmem.attention.mechanism import Mechanism, Parameter, Weight
 
 MECHANISMS = (
     Mechanism(
@@ -16,12 +16,22 @@ MECHANISMS = (
             Parameter(name="experts_per_token", default=2, meaning="experts that a query is sent to", minimum=1),
             Parameter(name="capacity", default=1.25, meaning="room of an expert over an even share", minimum=1),
             Parameter(name="jitter", default=0.0, meaning="router noise ±jitter, seeded", minimum=0, maximum=0.99),
-            Parameter(name="init", default="identity", meaning="projections", choices=("identity", "random")),
-            Parameter(name="seed", default=0, meaning="of router, projections and jitter", minimum=0),
+            Parameter(name="seed", default=0, meaning="of the jitter", minimum=0),
             heads(1),
             SCALE,
         ),
-        takes=("weights",),
+        weights=(
+            Weight(name="router", shape=("dim", "experts"), init="normal", meaning="W_g", required=True),
+            Weight(name="query", shape=("experts", "dim", "dim"), init="identity", meaning="W_Q of each expert"),
+            Weight(name="key", shape=("dim", "dim"), init="identity", meaning="W_K, shared"),
+            Weight(name="value", shape=("value_dim", "value_dim"), init="identity", meaning="W_V, shared"),
+            Weight(
+                name="output",
+                shape=("experts", "value_dim", "value_dim"),
+                init="identity",
+                meaning="W_O of each expert",
+            ),
+        ),
         can_reorder=True,
         why="through the experts' own projections; identity experts reproduce scaled-dot's order",
         paper="Zhang 2022, arXiv:2210.05144; capacity and jitter: Fedus 2021, arXiv:2101.03961",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentmem.attention.catalogue.shared import CAUSAL, SCALE, heads
+from agentmem.attention.catalogue.shared import CAUSAL, PROJECTIONS, SCALE, heads
 from agentmem.attention.mechanism import Mechanism
 
 MECHANISMS = (
@@ -22,7 +22,7 @@ MECHANISMS = (
         summary="Concat_h softmax(Q_h K_hᵀ / √d_h) V_h · W_O; projections are the identity unless given",
         form="softmax",
         parameters=(heads(8), SCALE, CAUSAL),
-        takes=("weights",),
+        weights=PROJECTIONS,
         can_reorder=True,
         why="each head has a softmax of its own, and learned projections change q·k; identity heads change little",
         paper="Vaswani 2017, arXiv:1706.03762",

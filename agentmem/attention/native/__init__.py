@@ -1,0 +1,29 @@
+"""The compiled stages: float32 only, the same methods as ``reference.Reference``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from agentmem.attention.native.hyperbolic import HyperbolicKernels
+from agentmem.attention.native.interaction import InteractionKernels
+from agentmem.attention.native.routing import RoutingKernels
+from agentmem.attention.native.softmax import SoftmaxKernels
+
+
+class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, RoutingKernels):
+    """The engine over the compiled kernels.
+
+    Args:
+        modules: the compiled modules by name.
+    """
+
+    name = "native"
+    MODULES = ("attention", "hyperbolic", "maxsim")
+
+    def __init__(self, modules: Mapping[str, ModuleType]) -> None:
+        self.rows: Any = modules["attention"].attend_rows
+        self._attention: Any = modules["attention"]
+        self._hyperbolic: Any = modules["hyperbolic"]
+        self._maxsim: Any = modules["maxsim"]

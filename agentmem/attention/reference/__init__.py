@@ -1,0 +1,18 @@
+"""Every stage in plain float64 NumPy: the oracle of the kernels, and what runs where they are not built.
+
+Inputs come validated; outputs are float64 and are rounded to the caller's dtype at the boundary.  A stage that has a
+kernel is a method of ``Reference``, with the signature of the method of ``native.Native``.
+"""
+
+from __future__ import annotations
+
+from agentmem.attention.reference.hyperbolic import HyperbolicReference
+from agentmem.attention.reference.interaction import InteractionReference
+from agentmem.attention.reference.routing import RoutingReference
+from agentmem.attention.reference.softmax import SoftmaxReference
+
+
+class Reference(SoftmaxReference, HyperbolicReference, InteractionReference, RoutingReference):
+    """The engine in NumPy."""
+
+    name = "numpy"
