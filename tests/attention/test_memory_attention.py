@@ -55,8 +55,6 @@ def test_score_by_positions(backend: str) -> None:
     def run(positions: object, groups: object) -> np.ndarray:
         inputs = {"positions": positions, "segment_ids": groups}
         return score(keys[0], keys, mechanism=NAME, params=params, backend=backend, **inputs)
-            keys[0], keys, mechanism=NAME, params=params, positions=positions, segment_ids=groups, backend=backend
-        )
 
     near = run([0, 10, 1, 5], [0, 0, 0, 0])
     assert near[2] > near[3]  # next to a match
