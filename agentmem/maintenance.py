@@ -211,8 +211,11 @@ def _remove_strays(database: Database, folder: Path) -> None:
 def _publish(
     database: Database, identity: Identity, folder: Path, superseded: list[SegmentRow], made: SegmentRow | None
 ) -> None:
-    """Put a segment in the place of others, in one commit; their files go after it."""
-    with database.transaction() as writer, database.read() as reader:
+    """Put a segment in the place of others, in one commit; their files go after it.
+
+    It is synced: a power loss that took it back would name files that are gone.
+    """
+    with database.synced_transaction() as writer, database.read() as reader:
         reader.check_generation(identity.generation)
         faults.point("publish:begun")
         for row in superseded:

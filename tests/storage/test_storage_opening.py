@@ -495,3 +495,23 @@ def test_a_copied_store_is_whole_after_checkpoint(on_disk, tmp_path):
     with copy.read() as reader:
         assert reader.ids_where(None, None) == ["a"]
     copy.close()
+
+
+def test_a_synced_transaction_is_synced_under_any_durability(tmp_path):
+    statements: list[str] = []
+    database = Database.open(tmp_path / "m.db", durability="normal", trace=statements.append)
+    with database.synced_transaction() as writer:
+        assert writer.connection.first("PRAGMA synchronous") == 2
+        writer.insert(make_record("kept"))
+    with database.transaction() as writer:
+        assert writer.connection.first("PRAGMA synchronous") == 1
+        with pytest.raises(InvalidInput, match="inside a transaction"), database.synced_transaction():
+            pass
+    with pytest.raises(KeyError), database.synced_transaction() as writer:
+        writer.insert(make_record("undone"))
+        raise KeyError
+    with database.transaction() as writer:
+        assert writer.connection.first("PRAGMA synchronous") == 1
+    with database.read() as reader:
+        assert [record is not None for record in reader.get(["kept", "undone"])] == [True, False]
+    database.close()
