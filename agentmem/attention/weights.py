@@ -135,18 +135,29 @@ class AttentionWeights(Mapping[str, NDArray[Any]]):
             BackendUnavailable: safetensors is not installed.
             InvalidInput: not a safetensors file, or not of a mechanism's weights.
         """
-        library = _safetensors()
         try:
             content = Path(path).read_bytes()
-            arrays = library.load(content)
         except OSError as error:
             raise InvalidInput(f"weights {path}: cannot be read ({error}); check the path") from error
-        except library.SafetensorError as error:
-            raise InvalidInput(f"weights {path}: not a safetensors file ({error}); write it with save()") from error
+        return cls.from_bytes(content, str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str = "given") -> AttentionWeights:
+        """Read the content of a file that ``save`` wrote; ``name`` is for error messages.
+
+        Raises:
+            BackendUnavailable: safetensors is not installed.
+            InvalidInput: not a safetensors file, or not of a mechanism's weights.
+        """
+        library = _safetensors()
+        try:
+            arrays = library.load(content)
+        except (library.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise InvalidInput(f"weights {name}: not a safetensors file of floats ({error!r}); use save()") from error
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         mechanism = header.get("__metadata__", {}).get("mechanism")
         if mechanism is None:
-            raise InvalidInput(f"weights {path}: expected the mechanism's name in the metadata; write it with save()")
+            raise InvalidInput(f"weights {name}: expected the mechanism's name in the metadata; write it with save()")
         return cls(mechanism, arrays)
 
 

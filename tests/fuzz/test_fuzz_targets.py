@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import run
 
-ROUNDS = {"filters": 12_000, "jsontext": 60_000, "lines": 1_500, "segments": 20_000}
+ROUNDS = {"filters": 12_000, "jsontext": 60_000, "lines": 1_500, "segments": 20_000, "weights": 20_000}
 
 
 def test_every_target_has_a_corpus_and_a_number_of_rounds() -> None:
