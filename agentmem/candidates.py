@@ -129,17 +129,21 @@ def _similarities(ctx: SearchContext, view: View, rows: Int64) -> Float32:
     return known
 
 
+_NO_LINKS = no_links()
+
+
 def _dense_only(view: View, rows: Int64, scores: Float32) -> Candidates:
-    count = len(rows)
+    sources = np.empty(len(rows), np.uint8)
+    sources.fill(ev.DENSE)
     return Candidates(
         rows=rows,
         labels=view.labels(rows),
-        sources=np.full(count, ev.DENSE, np.uint8),
-        first_round=np.ones(count, np.bool_),
+        sources=sources,
+        first_round=sources != 0,
         dense=similarity(view, scores),
         terms=None,
         bm25=None,
-        links=no_links(),
+        links=_NO_LINKS,
     )
 
 
@@ -174,7 +178,7 @@ def _follow_links(reader: Reader, view: View, scope: Scope, first: Int64, dense:
 
 def _linked(rows: Int64, chains: list[tuple[int, int]]) -> Links:
     if not chains:
-        return no_links()
+        return _NO_LINKS
     pairs = np.array(sorted(set(chains)), np.int64)
     places = np.searchsorted(rows, pairs).astype(np.int32)
     return Links(places[:, 0], places[:, 1])

@@ -41,8 +41,8 @@ def check_mechanism(name: str) -> str:
     Raises:
         UnknownMechanism: the message lists those that exist.
     """
-    known = ("auto", *fusion.FUSIONS, *attention.registry.list())
-    if not isinstance(name, str) or name not in known:
+    if not isinstance(name, str) or not (name == "auto" or name in fusion.FUSIONS or attention.registry.has(name)):
+        known = ("auto", *fusion.FUSIONS, *attention.registry.list())
         raise UnknownMechanism(f"no mechanism is called {shown(name)}; there are {', '.join(known)}")
     return name
 

@@ -107,9 +107,11 @@ class Searcher:
         if len(records) != len(labels):
             live = {record.label for record in records}
             order = order[[label in live for label in labels]]
-        explanations = [_explain(ranking, found, place, ctx) if query.explain else None for place in order.tolist()]
-        ranked = zip(records, ranking.scores[order].tolist(), explanations, strict=True)
-        return [Hit(record, score, rank, why) for rank, (record, score, why) in enumerate(ranked, 1)], ctx
+        explanations: list[Explanation | None] = [None] * len(records)
+        if query.explain:
+            explanations = [_explain(ranking, found, place, ctx) for place in order.tolist()]
+        ranked = zip(records, ranking.scores[order].tolist(), range(1, len(records) + 1), explanations, strict=True)
+        return [tuple.__new__(Hit, fields) for fields in ranked], ctx
 
     def scope(
         self, reader: Reader, view: View, namespace: str | None, filter: Mapping[str, Any] | None, now: float

@@ -27,6 +27,11 @@ def get(name: str) -> Mechanism:
         raise UnknownMechanism(f"no mechanism {name!r}{hint} There are: {', '.join(names)}") from None
 
 
+def has(name: str) -> bool:
+    """Return whether there is a mechanism of that name."""
+    return name in _mechanisms
+
+
 def list() -> builtins.list[str]:
     """Return all names, sorted."""
     return sorted(_mechanisms)

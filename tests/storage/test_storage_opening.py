@@ -15,6 +15,7 @@ import pytest
 from storage_kit import make_record, stamped
 
 from agentmem.errors import (
+    DuplicateId,
     InvalidInput,
     NotAStore,
     SchemaTooNew,
@@ -507,9 +508,8 @@ def test_a_synced_transaction_is_synced_under_any_durability(tmp_path):
         assert writer.connection.first("PRAGMA synchronous") == 1
         with pytest.raises(InvalidInput, match="inside a transaction"), database.synced_transaction():
             pass
-    with pytest.raises(KeyError), database.synced_transaction() as writer:
-        writer.insert(make_record("undone"))
-        raise KeyError
+    with pytest.raises(DuplicateId, match="undone"), database.synced_transaction() as writer:
+        writer.insert_many([make_record("undone"), make_record("undone")])
     with database.transaction() as writer:
         assert writer.connection.first("PRAGMA synchronous") == 1
     with database.read() as reader:
