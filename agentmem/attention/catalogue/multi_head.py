@@ -1,30 +1,140 @@
-"""Scaled dot-product attention with one head and with several."""
+"""Attention with one head and with several: how heads are made, shared and told where they stand."""
 
 from __future__ import annotations
 
-from agentmem.attention.catalogue.shared import CAUSAL, PROJECTIONS, SCALE, heads
-from agentmem.attention.mechanism import Mechanism
+from dataclasses import replace
+
+from agentmem.attention.catalogue.shared import (
+    BIASES,
+    CAUSAL,
+    HEAD_DIM,
+    KEY,
+    OUTPUT,
+    PROJECTIONS,
+    QUERY,
+    SCALE,
+    VALUE,
+    heads,
+)
+from agentmem.attention.mechanism import Mechanism, Parameter, Weight
+
+CAUSAL_BY_PLACE = replace(CAUSAL, meaning="a query sees no key of a later position")
+_KEYS = Weight(
+    name="key",
+    shape=("dim", "inner_keys"),
+    init="normal",
+    meaning="W_K, groups · head_dim columns; the means of each group's heads where absent",
+)
+_VALUES = Weight(
+    name="value",
+    shape=("value_dim", "inner_values"),
+    init="normal",
+    meaning="W_V, groups · value head_dim columns; the means of each group's heads where absent",
+)
 
 MECHANISMS = (
     Mechanism(
         name="scaled-dot",
         category="multi-head",
         summary="softmax(scale · QKᵀ) V, one head",
+        formula="out_i = Σ_j softmax_j(scale · q_i·k_j) v_j",
         form="softmax",
         parameters=(SCALE, CAUSAL),
         can_reorder=False,
         why="the score is a multiple of the dot product",
+        best_for="the plain baseline: few keys, one head, nothing learned",
         paper="Vaswani 2017, arXiv:1706.03762",
     ),
     Mechanism(
         name="standard-mha",
         category="multi-head",
         summary="Concat_h softmax(Q_h K_hᵀ / √d_h) V_h · W_O; projections are the identity unless given",
+        formula="out = Concat_h(softmax(QW_Q (KW_K)ᵀ / √d_h) VW_V) W_O, over h slices of the projected rows",
         form="softmax",
-        parameters=(heads(8), SCALE, CAUSAL),
-        weights=PROJECTIONS,
+        parameters=(heads(8), HEAD_DIM, SCALE, CAUSAL),
+        weights=(*PROJECTIONS, *BIASES),
         can_reorder=True,
         why="each head has a softmax of its own, and learned projections change q·k; identity heads change little",
+        best_for="learned projections, and rows whose slices mean different things",
         paper="Vaswani 2017, arXiv:1706.03762",
+    ),
+    Mechanism(
+        name="rotary-mha",
+        category="multi-head",
+        summary="multi-head attention between queries and keys that are rotated by their position",
+        formula="s_ij = (R_i q_i)·(R_j k_j) / √d_h, R_p turning pair m by p · theta^(−2m/d_h)",
+        form="softmax",
+        score="rotary",
+        parameters=(
+            heads(8),
+            SCALE,
+            CAUSAL_BY_PLACE,
+            Parameter(name="theta", default=10_000.0, meaning="base of the wavelengths", positive=True),
+            Parameter(
+                name="pairs",
+                default="neighbours",
+                meaning="numbers turned together: 2m and 2m+1 as in the paper, or m and m + d_h/2 as in LLaMA",
+                choices=("neighbours", "halves"),
+            ),
+        ),
+        weights=PROJECTIONS,
+        needs=("positions",),
+        sequence=True,
+        can_reorder=True,
+        why="the rotation by the distance to the query changes q·k",
+        best_for="sequences whose order matters, at any distance, without learned position tables",
+        paper="Su 2021, arXiv:2104.09864",
+    ),
+    Mechanism(
+        name="alibi-mha",
+        category="multi-head",
+        summary="multi-head attention that falls off with distance, each head at its own slope",
+        formula="s_ij = q_i·k_j / √d_h − m_h · |p_i − p_j|, m_h = 2^(−8h/H)",
+        form="softmax",
+        bias="slopes",
+        parameters=(heads(8), SCALE, replace(CAUSAL_BY_PLACE, default=True)),
+        weights=PROJECTIONS,
+        needs=("positions",),
+        sequence=True,
+        can_reorder=True,
+        why="what is near the query gains over what is far, by position or age",
+        best_for="recency: positions or ages in a unit where one step should cost m_h",
+        paper="Press 2021, arXiv:2108.12409",
+    ),
+    Mechanism(
+        name="grouped-query-attention",
+        category="multi-head",
+        summary="multi-head attention in which each group of query heads shares one head of keys and values",
+        formula="head h attends with q_h to the keys and values of group ⌊h·G/H⌋",
+        form="softmax",
+        layout="grouped",
+        parameters=(
+            heads(8),
+            Parameter(name="groups", default=2, meaning="heads of keys and values; divides heads", minimum=1),
+            HEAD_DIM,
+            SCALE,
+            CAUSAL,
+        ),
+        weights=(QUERY, _KEYS, _VALUES, OUTPUT),
+        can_reorder=True,
+        why="as several heads do: each group compares a key of its own, and projections change q·k",
+        complexity="O(n² d), keys and values read once a group",
+        best_for="long key caches: 1/G of the memory of multi-head attention at nearly its quality",
+        paper="Ainslie 2023, arXiv:2305.13245",
+    ),
+    Mechanism(
+        name="multi-query-attention",
+        category="multi-head",
+        summary="multi-head attention in which all query heads share one head of keys and values",
+        formula="head h attends with q_h to the one K and V: grouped-query attention with G = 1",
+        form="softmax",
+        layout="grouped",
+        parameters=(heads(8), HEAD_DIM, SCALE, CAUSAL),
+        weights=(QUERY, _KEYS, _VALUES, OUTPUT),
+        can_reorder=True,
+        why="the heads' queries differ though the keys do not; projections change q·k",
+        complexity="O(n² d), keys and values read once for all heads",
+        best_for="the smallest key cache: 1/H of that of multi-head attention",
+        paper="Shazeer 2019, arXiv:1911.02150",
     ),
 )
