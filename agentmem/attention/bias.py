@@ -43,5 +43,6 @@ class Bias:
 
 def bucket(distance: NDArray[np.float64], buckets: int) -> NDArray[np.int64]:
     """Return the bucket of each distance."""
-    rounded = np.floor(distance + 0.5) + buckets // 2
-    return np.clip(rounded, 0, buckets - 1).astype(np.int64)
+    rounded = np.clip(np.floor(distance + 0.5) + buckets // 2, 0, buckets - 1)
+    at: NDArray[np.int64] = rounded.astype(np.int64)
+    return at

@@ -28,6 +28,7 @@ FREE: Mapping[str, Callable[[Sizes], int]] = {
     "head": lambda s: FREE["inner"](s) // s["heads"],
     "half_head": lambda s: FREE["inner"](s) // s["heads"] // 2,
     "value_head": lambda s: FREE["inner_value"](s) // s["heads"],
+    "hidden": lambda s: s["dim"],
     "out": lambda s: s["value_dim"],
 }
 """Axes whose length the arrays themselves decide, the same wherever the symbol stands, and what they start with."""

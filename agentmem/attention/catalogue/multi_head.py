@@ -7,18 +7,16 @@ from dataclasses import replace
 from agentmem.attention.catalogue.shared import (
     BIASES,
     CAUSAL,
+    CAUSAL_BY_PLACE,
     HEAD_DIM,
-    KEY,
     OUTPUT,
     PROJECTIONS,
     QUERY,
     SCALE,
-    VALUE,
     heads,
 )
 from agentmem.attention.mechanism import Mechanism, Parameter, Weight
 
-CAUSAL_BY_PLACE = replace(CAUSAL, meaning="a query sees no key of a later position")
 _KEYS = Weight(
     name="key",
     shape=("dim", "inner_keys"),
@@ -136,5 +134,56 @@ MECHANISMS = (
         complexity="O(n² d), keys and values read once for all heads",
         best_for="the smallest key cache: 1/H of that of multi-head attention",
         paper="Shazeer 2019, arXiv:1911.02150",
+    ),
+    Mechanism(
+        name="differential-attention",
+        category="multi-head",
+        summary="the difference of two softmax attentions, which cancels what both attend alike",
+        formula="[softmax(Q₁K₁ᵀ/√d) − λ softmax(Q₂K₂ᵀ/√d)] V, rows to mean square 1, times 1 − λ_init; "
+        "λ = exp(λ_q1·λ_k1) − exp(λ_q2·λ_k2) + λ_init, λ_init = 0.8 − 0.6 exp(−0.3 (layer − 1))",
+        form="differential",
+        normaliser="difference",
+        parameters=(
+            replace(heads(8), meaning="heads that the dimension is split into, each of two halves"),
+            replace(SCALE, meaning="factor on q·k; None: 1/√(half head_dim)"),
+            CAUSAL,
+            Parameter(name="layer", default=1, meaning="depth in a stack, from 1, that λ_init goes by", minimum=1),
+        ),
+        weights=(
+            *PROJECTIONS,
+            *(
+                Weight(name=f"lambda_{name}", shape=("half_head",), init="normal", meaning="of λ; zeros where absent")
+                for name in ("q1", "k1", "q2", "k2")
+            ),
+            Weight(name="norm", shape=("value_head",), init="ones", meaning="gain of each head's norm; 1 where absent"),
+        ),
+        can_reorder=True,
+        why="the second softmax takes weight away from what it attends; weights may be negative",
+        complexity="O(n² d), two softmaxes of half the width",
+        best_for="long noisy contexts: attention to what does not matter cancels",
+        paper="Ye 2024, arXiv:2410.05258",
+    ),
+    Mechanism(
+        name="mixture-attention",
+        category="multi-head",
+        summary="each query's own blend of several mechanisms, members by name",
+        formula="Σ_m π_m(q) · Attn_m(q, K, V), π = softmax(q W_g)",
+        form="mixture",
+        route="softmax",
+        parameters=(
+            Parameter(
+                name="members",
+                default="scaled-dot, hyperbolic-attention",
+                meaning='mechanisms, separated by commas, each with its parameters: "scaled-dot, alibi-mha heads=4"',
+            ),
+        ),
+        weights=(Weight(name="router", shape=("dim", "members"), init="normal", meaning="W_g", required=True),),
+        takes=("positions", "segment_ids", "edges", "context"),
+        sequence=True,
+        can_reorder=True,
+        why="as far as its members can: members of one order blend to weights of that order",
+        complexity="the sum of its members'",
+        best_for="queries of several kinds, each served best by another mechanism",
+        paper="none canonical; the router is that of Jacobs 1991, doi:10.1162/neco.1991.3.1.79",
     ),
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agentmem.attention.mechanism import Parameter, Weight
 
 SCALE = Parameter(name="scale", default=None, meaning="factor on q·k; None: 1/√head_dim", positive=True)
 CAUSAL = Parameter(
     name="causal", default=False, meaning="query i sees the keys up to i + n_keys − n_queries, as at the end of a text"
 )
+CAUSAL_BY_PLACE = replace(CAUSAL, meaning="a query sees no key of a later position")
 HEAD_DIM = Parameter(
     name="head_dim",
     default=None,

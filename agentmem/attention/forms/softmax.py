@@ -51,7 +51,9 @@ def projected_heads(call: Call) -> tuple[Floats, Floats, Floats]:
     split_heads(heads, query=q)
     head_dim = q.shape[-1] if q.ndim == 3 else q.shape[1] // heads
     if expected is not None and head_dim != expected:
-        raise InvalidInput(f"head_dim: {heads} heads of {expected} expected, came {head_dim} each; project, or leave it out")
+        raise InvalidInput(
+            f"head_dim: {heads} heads of {expected} expected, came {head_dim} each; project, or leave it out"
+        )
     if call.declared.layout == "grouped":
         require_finite(key=call.key, value=call.value)
         return q, *_grouped(call, k, v, head_dim)

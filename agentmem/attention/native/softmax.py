@@ -41,7 +41,7 @@ class SoftmaxKernels:
             query, key, value, heads, scale, causal, block, top_k, cosine, mask, added, want_weights
         )
         checked(bad, query=query, key=key, value=value)
-        if bias is not None and bias.bucket_values is not None:
+        if added is not None and bias is not None and bias.bucket_values is not None:
             part = added.sums @ bias.bucket_values
             out += part if out.ndim == 3 else part.transpose(1, 0, 2).reshape(out.shape)
         if mask is not None:

@@ -29,7 +29,8 @@ def biased(scores: Float64, bias: Bias) -> Float64:
 
 def _bucketed(weights: Float64, bias: Bias) -> Float64:
     """Return Σ_j weights_ij · bucket_values[bucket(i − j)], (heads, n_queries, value_dim)."""
-    assert bias.places is not None and bias.bucket_values is not None
+    assert bias.places is not None
+    assert bias.bucket_values is not None
     at = bucket(bias.places[0][:, None] - bias.places[1][None, :], bias.buckets)
     added: Float64 = np.einsum("hij,ijd->hid", weights, bias.bucket_values.astype(np.float64)[at])
     return added
