@@ -2,7 +2,7 @@
 
 cimport numpy as cnp
 from libc.math cimport sqrt
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 
 cnp.import_array()
@@ -37,6 +37,8 @@ cdef extern from "attention_softmax.h" nogil:
         int causal
         int64_t block, top_k
         const attention_bias_t *bias
+        float dropout
+        uint32_t seed
     int64_t attention_scratch(const attention_t *)
     int attention_run(const attention_t *, float *)
     int attention_dots(const float *, const float *, const int64_t *, int64_t, int64_t, float, float *)
@@ -152,7 +154,7 @@ cdef class Bias:
 
 def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray value not None, int64_t heads,
            double scale, bint causal, int64_t block, int64_t top_k, bint cosine, cnp.ndarray mask, Bias bias,
-           bint want_weights):
+           double dropout, int64_t seed, bint want_weights):
     """Softmax attention; arrays are (n, heads * dim) or (heads, n, dim), key and value with as many heads or fewer.
 
     Args: block 0 chooses by cache size; top_k 0 takes all keys; cosine normalises query and key by head; mask is None
@@ -180,7 +182,7 @@ def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray val
         a.query_norm, a.key_norm = floats(query_norm), floats(key_norm)
         attention_norms(a.query, heads, a.n_queries, a.dim, a.query_head, a.query_row, floats(query_norm))
         attention_norms(a.key, groups, a.n_keys, a.dim, a.key_head, a.key_row, floats(key_norm))
-    a.scale, a.causal, a.top_k = <float>scale, causal, top_k
+    a.scale, a.causal, a.top_k, a.dropout, a.seed = <float>scale, causal, top_k, <float>dropout, <uint32_t>seed
     a.block = max(a.n_keys, 1) if top_k else min(block, max(a.n_keys, 1)) if block else default_block(&a)
     return out, weights, run(&a) != 0
 
@@ -235,7 +237,7 @@ def attend_rows(matrix, rows, query, scale):
     a.key_row = a.value_row = a.out_row = a.dim
     a.mask, a.query_norm, a.key_norm, a.bias = NULL, NULL, NULL, NULL
     a.scale = <float>(1 / sqrt(<double>a.dim)) if scale is None else <float>scale
-    a.causal, a.top_k = 0, 0
+    a.causal, a.top_k, a.dropout = 0, 0, 0
     for i in range(batch):
         a.index = index + i * step
         live = live_rows(a.index, m, limit)

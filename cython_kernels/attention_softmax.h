@@ -23,6 +23,8 @@ typedef struct {
     int causal;                  /* query i sees keys up to i + n_keys - n_queries */
     int64_t block, top_k;        /* top_k 0: all; otherwise one block holds every key */
     const attention_bias_t *bias; /* or NULL */
+    float dropout;               /* share of the weights left out */
+    uint32_t seed;
 } attention_t;
 
 /* Floats of scratch: scores of a block, a copy for the selection, and a running maximum and sum per query and head. */
@@ -100,6 +102,17 @@ AGENTMEM_INLINE float block_scores(const attention_t *a, int64_t head, int64_t i
     return bad;
 }
 
+/* What dropout makes of the weight of query i and key j: 0, or 1 / (1 - dropout).  A counter, hashed (lowbias32), decides,
+   so that it does not matter which block a key is in. */
+AGENTMEM_INLINE float kept(const attention_t *a, int64_t head, int64_t i, int64_t j)
+{
+    uint32_t x = a->seed + (uint32_t)head * 0x9E3779B1u + (uint32_t)i * 0x85EBCA77u + (uint32_t)j * 0xC2B2AE3Du;
+    x = (x ^ (x >> 16)) * 0x7FEB352Du;
+    x = (x ^ (x >> 15)) * 0x846CA68Bu;
+    x ^= x >> 16;
+    return (double)x < (double)a->dropout * 4294967296.0 ? 0.0f : 1.0f / (1.0f - a->dropout);
+}
+
 /* Take one block of keys into the running softmax of one query and head. */
 AGENTMEM_INLINE float attend_block(const attention_t *a, int64_t head, int64_t i, int64_t start, int64_t n,
                                    float *scores, float *top, float *sum)
@@ -129,6 +142,8 @@ AGENTMEM_INLINE float attend_block(const attention_t *a, int64_t head, int64_t i
         *top = block_top;
     }
     *sum += exp_row(scores, n, *top);
+    for (int64_t j = 0; a->dropout > 0 && j < n; j++)
+        scores[j] *= kept(a, head, i, start + j);
     if (buckets)
         sum_buckets(a->bias, head, i, start, n, scores);
     add_rows(out, scores, index ? value : value + start * a->value_row, index, a->value_row, n, a->value_dim);
@@ -147,6 +162,8 @@ AGENTMEM_INLINE float finish_row(const attention_t *a, int64_t head, int64_t i, 
         float *w = a->weights + (head * a->n_queries + i) * a->n_keys;
         for (int64_t j = 0; j < seen; j++)
             w[j] = sum > 0 ? small_exp(w[j] - top) / sum : 0.0f;
+        for (int64_t j = 0; a->dropout > 0 && j < seen; j++)
+            w[j] *= kept(a, head, i, j);
         memset(w + seen, 0, (a->n_keys - seen) * sizeof *w);
     }
     return probe(out, a->value_dim);

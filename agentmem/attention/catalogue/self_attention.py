@@ -97,6 +97,12 @@ MECHANISMS = (
             heads(8),
             Parameter(name="distance", default=512, meaning="k: the farthest that is told apart", minimum=1),
             replace(SCALE, meaning="factor on the sum; None: 1/√(3 head_dim)"),
+            Parameter(
+                name="reading",
+                default="paper",
+                meaning="Qr at δ(j,i) as the paper has it, or at δ(i,j) as its published code and weights do",
+                choices=("paper", "code"),
+            ),
         ),
         weights=(
             *PROJECTIONS,

@@ -8,7 +8,7 @@ import numpy as np
 
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
-from agentmem.attention.forms.projections import project_output
+from agentmem.attention.forms.projections import by_row, project_output
 from agentmem.attention.forms.softmax import is_causal, projected_heads
 from agentmem.attention.inputs import Floats, require_finite, split_heads
 from agentmem.errors import InvalidInput
@@ -37,7 +37,7 @@ def run_differential(engine: Engine, call: Call) -> tuple[Floats, Floats | None]
     out = out - out.dtype.type(factor) * less
     if weights is not None and less_weights is not None:
         weights = weights - weights.dtype.type(factor) * less_weights
-    rows = out.reshape(*out.shape[:-1], -1, out.shape[-1] if out.ndim == 3 else out.shape[1] // heads)
+    rows = out if out.ndim == 3 else by_row(out, heads)
     rows = rows / np.sqrt((rows * rows).mean(-1, keepdims=True) + rows.dtype.type(EPSILON))
     if "norm" in call.weights:
         rows = rows * _gain(call.weights["norm"], rows.shape[-1])
@@ -60,10 +60,10 @@ def _half(engine: Engine, call: Call, q: Floats, k: Floats, v: Floats, half: int
 
 
 def _half_rows(x: Floats, heads: int, half: int) -> Floats:
-    split = x if x.ndim == 3 else x.reshape(len(x), heads, -1)
+    split = x if x.ndim == 3 else by_row(x, heads)
     width = split.shape[-1] // 2
     rows = np.ascontiguousarray(split[..., half * width : (half + 1) * width])
-    return rows if x.ndim == 3 else rows.reshape(len(x), -1)
+    return rows if x.ndim == 3 else rows.reshape(len(x), heads * width)
 
 
 def _lambda(call: Call, half_head: int) -> float:

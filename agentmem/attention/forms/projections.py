@@ -34,6 +34,16 @@ def project_output(call: Call, out: Floats) -> Floats:
     return _projected(out, call.weights.get("output"), call.weights.get("output_bias"), "output")
 
 
+def by_row(x: Floats, heads: int) -> Floats:
+    """Return (n, heads · d) as (n, heads, d)."""
+    return x.reshape(len(x), heads, x.shape[1] // heads)
+
+
+def by_head(x: Floats, heads: int) -> Floats:
+    """Return (n, heads · d) as (heads, n, d); three dimensions stay."""
+    return x if x.ndim == 3 else by_row(x, heads).transpose(1, 0, 2)
+
+
 def _projected(x: Floats, matrix: Floats | None, bias: Floats | None, name: str) -> Floats:
     if matrix is not None:
         if len(matrix) != x.shape[-1]:

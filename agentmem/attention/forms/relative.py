@@ -7,7 +7,7 @@ import numpy as np
 from agentmem.attention.bias import Bias
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
-from agentmem.attention.forms.projections import project_output
+from agentmem.attention.forms.projections import by_head, project_output
 from agentmem.attention.forms.softmax import is_causal, projected_heads
 from agentmem.attention.inputs import Floats, require_finite
 from agentmem.errors import InvalidInput
@@ -17,7 +17,7 @@ def run_relative(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
     """Shaw: a learned vector by clipped distance, added to the key; another to the value."""
     require_finite(query=call.query, key=call.key, value=call.value)
     q, k, v = projected_heads(call)
-    split = _split(q, call.heads)
+    split = by_head(q, call.heads)
     table = call.weights["relative_key"]
     if table.shape[1] != split.shape[2]:
         raise InvalidInput(f"weights['relative_key']: expected rows of {split.shape[2]} numbers, came {table.shape[1]}")
@@ -43,26 +43,23 @@ def run_disentangled(engine: Engine, call: Call) -> tuple[Floats, Floats | None]
     require_finite(query=call.query, key=call.key, value=call.value)
     q, k, v = projected_heads(call)
     embedded = _reached(call)
-    position_key, position_query = (
-        _split(_position(embedded, call.weights.get(name), q.shape[-1], name), 1 if q.ndim == 3 else call.heads)
-        for name in ("position_key", "position_query")
+    to_key, to_query = (
+        _position(embedded, call.weights.get(name), q.shape[-1], name) for name in ("position_key", "position_query")
     )
+    if call.params["reading"] == "code":  # the row of i − j, where buckets of keys go by j − i: one more, at the end
+        to_key, to_query = np.concatenate([to_key, to_key[-1:]]), np.concatenate([to_query, to_query[-1:]])[::-1]
+    position_key, position_query = (by_head(x, 1 if q.ndim == 3 else call.heads) for x in (to_key, to_query))
     head_dim = position_key.shape[2]
     scale = call.params["scale"] or (3 * head_dim) ** -0.5
     bias = Bias(
         places=call.positions,
-        query_table=np.ascontiguousarray(scale * (_split(q, call.heads) @ position_key.transpose(0, 2, 1))),
-        key_table=np.ascontiguousarray(scale * (_split(k, call.heads) @ position_query.transpose(0, 2, 1))),
+        query_table=np.ascontiguousarray(scale * (by_head(q, call.heads) @ position_key.transpose(0, 2, 1))),
+        key_table=np.ascontiguousarray(scale * (by_head(k, call.heads) @ position_query.transpose(0, 2, 1))),
     )
     out, weights = engine.softmax(
         q, k, v, heads=call.heads, scale=scale, bias=bias, mask=call.mask, want_weights=call.want_weights
     )
     return project_output(call, out), weights
-
-
-def _split(x: Floats, heads: int) -> Floats:
-    """Return (n, heads · d) as (heads, n, d)."""
-    return x if x.ndim == 3 else x.reshape(len(x), heads, -1).transpose(1, 0, 2)
 
 
 def _reached(call: Call) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from agentmem.attention.bias import Bias
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
-from agentmem.attention.forms.projections import project, project_output
+from agentmem.attention.forms.projections import by_row, project, project_output
 from agentmem.attention.inputs import Floats, require_finite, split_heads
 from agentmem.errors import InvalidInput
 
@@ -29,6 +29,8 @@ def run_softmax(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
         causal=is_causal(call) and not call.ordered,
         block=call.params.get("block_size", 0),
         bias=_bias(call),
+        dropout=call.params.get("dropout", 0.0),
+        seed=call.params.get("seed", 0),
         mask=call.mask,
         want_weights=call.want_weights,
     )
@@ -52,7 +54,7 @@ def projected_heads(call: Call) -> tuple[Floats, Floats, Floats]:
     head_dim = q.shape[-1] if q.ndim == 3 else q.shape[1] // heads
     if expected is not None and head_dim != expected:
         raise InvalidInput(
-            f"head_dim: {heads} heads of {expected} expected, came {head_dim} each; project, or leave it out"
+            f"head_dim: expected {heads} heads of {expected}, came rows for {head_dim} each; give projections"
         )
     if call.declared.layout == "grouped":
         require_finite(key=call.key, value=call.value)
@@ -74,12 +76,13 @@ def _grouped(call: Call, key: Floats, value: Floats, head_dim: int) -> tuple[Flo
             raise InvalidInput(f"key: expected {groups} groups or {heads} heads in front, came {len(key)}")
         if len(key) == groups:
             return key, value
-        return tuple(_means(x.reshape(groups, -1, *x.shape[1:]), 1) for x in (key, value))  # type: ignore[return-value]
+        return tuple(_means(x.reshape(groups, heads // groups, *x.shape[1:]), 1) for x in (key, value))  # type: ignore[return-value]
     pooled = []
     for name, rows in (("key", key), ("value", value)):
         if name not in call.weights:
             split_heads(heads, **{name: rows})
-            rows = _means(rows.reshape(len(rows), groups, heads // groups, -1), 2).reshape(len(rows), -1)
+            width = rows.shape[1] // heads
+            rows = _means(rows.reshape(len(rows), groups, heads // groups, width), 2).reshape(len(rows), groups * width)
         split_heads(groups, **{name: rows})
         pooled.append(rows)
     if pooled[0].shape[1] != groups * head_dim:
@@ -107,7 +110,7 @@ def rotated(call: Call, query: Floats, key: Floats) -> tuple[Floats, Floats]:
 
 
 def _turned(rows: Floats, heads: int, place: Floats, theta: float, halves: bool) -> Floats:
-    split = rows if rows.ndim == 3 else rows.reshape(len(rows), heads, -1)
+    split = rows if rows.ndim == 3 else by_row(rows, heads)
     dim = split.shape[-1]
     if dim % 2:
         raise InvalidInput(f"query: heads of {dim} numbers have no pairs to rotate; choose fewer or more heads")

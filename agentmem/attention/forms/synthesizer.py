@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from agentmem.attention.bias import Bias
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
-from agentmem.attention.forms.projections import project, project_output
+from agentmem.attention.forms.projections import by_head, project, project_output
 from agentmem.attention.forms.softmax import is_causal
 from agentmem.attention.inputs import Floats, no_head_axis, require_finite, split_heads
 from agentmem.errors import InvalidInput
@@ -29,7 +29,7 @@ def run_synthesizer(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
     heads, of_keys = call.heads, call.positions[1]
     _, _, value = project(call)
     split_heads(heads, value=value)
-    v = np.ascontiguousarray(value.reshape(len(value), heads, -1).transpose(1, 0, 2))
+    v = np.ascontiguousarray(by_head(value, heads))
     slots = np.argsort(np.argsort(of_keys, kind="stable"), kind="stable")
     nothing = np.zeros((heads, call.n_keys, 1), v.dtype)
     outs: list[Floats] = []
@@ -50,7 +50,7 @@ def run_synthesizer(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
         outs.append(out)
         if weights is not None:
             shares.append(weights)
-    out = np.concatenate(outs, 1).transpose(1, 0, 2).reshape(call.n_queries, -1)
+    out = np.concatenate(outs, 1).transpose(1, 0, 2).reshape(call.n_queries, value.shape[1])
     return project_output(call, out), np.concatenate(shares, 1) if call.want_weights else None
 
 

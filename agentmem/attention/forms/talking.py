@@ -6,7 +6,7 @@ import numpy as np
 
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
-from agentmem.attention.forms.projections import project_output
+from agentmem.attention.forms.projections import by_row, project_output
 from agentmem.attention.forms.softmax import is_causal, projected_heads
 from agentmem.attention.inputs import Floats, require_finite
 
@@ -21,7 +21,7 @@ def run_talking(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
     heads, logits, shares = call.heads, call.weights["logits"], call.weights["shares"]
     q, k, v = (_merged(x) for x in projected_heads(call))
     n_queries, head_dim = len(q), q.shape[1] // heads
-    mixed = np.einsum("gh,nhd->gnhd", logits, q.reshape(n_queries, heads, head_dim)).reshape(heads, n_queries, -1)
+    mixed = np.einsum("gh,nhd->gnhd", logits, by_row(q, heads)).reshape(heads, n_queries, q.shape[1])
     out, weights = engine.softmax(
         np.ascontiguousarray(mixed),
         k[None],
@@ -32,12 +32,12 @@ def run_talking(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
         mask=call.mask,
         want_weights=call.want_weights,
     )
-    told = np.einsum("gh,hngd->gnd", shares, out.reshape(heads, n_queries, heads, -1), optimize=True)
+    told = np.einsum("gh,hngd->gnd", shares, out.reshape(heads, n_queries, heads, v.shape[1] // heads), optimize=True)
     if call.query.ndim == 2:
-        told = told.transpose(1, 0, 2).reshape(n_queries, -1)
+        told = told.transpose(1, 0, 2).reshape(n_queries, v.shape[1])
     return project_output(call, told), None if weights is None else np.tensordot(shares, weights, 1)
 
 
 def _merged(x: Floats) -> Floats:
     """Return (heads, n, d) as (n, heads · d)."""
-    return x if x.ndim == 2 else np.ascontiguousarray(x.transpose(1, 0, 2)).reshape(x.shape[1], -1)
+    return x if x.ndim == 2 else np.ascontiguousarray(x.transpose(1, 0, 2)).reshape(x.shape[1], len(x) * x.shape[2])

@@ -30,6 +30,8 @@ class SoftmaxKernels:
         top_k: int = 0,
         cosine: bool = False,
         bias: Bias | None = None,
+        dropout: float = 0.0,
+        seed: int = 0,
         mask: Mask | None = None,
         want_weights: bool = False,
     ) -> tuple[Floats, Floats | None]:
@@ -38,7 +40,7 @@ class SoftmaxKernels:
         scale = head_dim**-0.5 if scale is None else scale
         added = None if bias is None else self._added(bias, heads, query.shape[-2], key.shape[-2])
         out, weights, bad = self._attention.attend(
-            query, key, value, heads, scale, causal, block, top_k, cosine, mask, added, want_weights
+            query, key, value, heads, scale, causal, block, top_k, cosine, mask, added, dropout, seed, want_weights
         )
         checked(bad, query=query, key=key, value=value)
         if added is not None and bias is not None and bias.bucket_values is not None:

@@ -36,6 +36,19 @@ def _bucketed(weights: Float64, bias: Bias) -> Float64:
     return added
 
 
+def _hashed(shape: tuple[int, ...], seed: int) -> NDArray[np.uint32]:
+    """Return a hash (lowbias32) of each place in an array (heads, n_queries, n_keys)."""
+    factors = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D)
+    head, i, j = (
+        at.astype(np.uint32) * np.uint32(f) for at, f in zip(np.indices(shape, sparse=True), factors, strict=True)
+    )
+    x = np.uint32(seed) + head + i + j
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    hashed: NDArray[np.uint32] = x ^ (x >> np.uint32(16))
+    return hashed
+
+
 class SoftmaxReference:
     """Softmax attention, dot products, and attention over rows of a matrix."""
 
@@ -52,6 +65,8 @@ class SoftmaxReference:
         top_k: int = 0,
         cosine: bool = False,
         bias: Bias | None = None,
+        dropout: float = 0.0,
+        seed: int = 0,
         mask: Mask | None = None,
         want_weights: bool = False,
     ) -> tuple[Floats, Floats | None]:
@@ -77,6 +92,8 @@ class SoftmaxReference:
         if 0 < top_k < scores.shape[-1]:
             scores = keep_largest(scores, top_k)
         weights = softmax_rows(scores)
+        if dropout:
+            weights *= np.where(_hashed(weights.shape, seed) < np.float32(dropout) * 2.0**32, 0, 1 / (1 - dropout))
         out = weights @ v
         if bias is not None and bias.bucket_values is not None:
             out += _bucketed(weights, bias)
