@@ -1,14 +1,16 @@
 /* Softmax attention: several heads, any number of queries, keys in blocks under an online softmax (Dao 2023), with an
-   optional gather, mask, causal order, cosine scores and a support of the top_k largest scores. */
+   optional gather, mask, causal order, cosine scores, a support of the top_k largest scores, and what attention_bias.h
+   adds; several heads may share a head of keys and values. */
 #ifndef AGENTMEM_ATTENTION_SOFTMAX_H
 #define AGENTMEM_ATTENTION_SOFTMAX_H
 
-#include "attention_rows.h"
+#include "attention_bias.h"
 
 enum { QUERY_TILE = 32, ROWS_AHEAD = 48 };
 
 typedef struct {
     int64_t heads, n_queries, n_keys, dim, value_dim;
+    int64_t sharing;             /* heads that one head of keys and values serves */
     const float *query, *key, *value;
     float *out;
     int64_t query_row, query_head, key_row, key_head, value_row, value_head, out_row, out_head;
@@ -20,6 +22,9 @@ typedef struct {
     float scale;
     int causal;                  /* query i sees keys up to i + n_keys - n_queries */
     int64_t block, top_k;        /* top_k 0: all; otherwise one block holds every key */
+    const attention_bias_t *bias; /* or NULL */
+    float dropout;               /* share of the weights left out */
+    uint32_t seed;
 } attention_t;
 
 /* Floats of scratch: scores of a block, a copy for the selection, and a running maximum and sum per query and head. */
@@ -74,17 +79,21 @@ AGENTMEM_INLINE float block_scores(const attention_t *a, int64_t head, int64_t i
                                    float *scores)
 {
     const float *q = a->query + head * a->query_head + i * a->query_row;
-    const float *key = a->key + head * a->key_head;
+    const float *key = a->key + head / a->sharing * a->key_head;
     const int64_t *index = a->index ? a->index + start : NULL;
     const float scale = a->query_norm ? a->scale * a->query_norm[head * a->n_queries + i] : a->scale;
     dot_rows(q, index ? key : key + start * a->key_row, index, a->key_row, n, a->dim, scale, scores);
     if (a->key_norm) {
-        const float *norm = a->key_norm + head * a->n_keys + start;
+        const float *norm = a->key_norm + head / a->sharing * a->n_keys + start;
 #pragma omp simd
         for (int64_t j = 0; j < n; j++)
             scores[j] *= norm[j];
     }
+    if (a->bias)
+        add_bias(a->bias, head, i, start, n, scores);
     const float bad = probe(scores, n);
+    if (a->bias && a->bias->causal)
+        hide_later(a->bias, i, start, n, scores);
     if (a->mask) {
         const unsigned char *keep = a->mask + head * a->mask_head + i * a->mask_row + start;
         for (int64_t j = 0; j < n; j++)
@@ -93,12 +102,24 @@ AGENTMEM_INLINE float block_scores(const attention_t *a, int64_t head, int64_t i
     return bad;
 }
 
+/* What dropout makes of the weight of query i and key j: 0, or 1 / (1 - dropout).  A counter, hashed (lowbias32), decides,
+   so that it does not matter which block a key is in. */
+AGENTMEM_INLINE float kept(const attention_t *a, int64_t head, int64_t i, int64_t j)
+{
+    uint32_t x = a->seed + (uint32_t)head * 0x9E3779B1u + (uint32_t)i * 0x85EBCA77u + (uint32_t)j * 0xC2B2AE3Du;
+    x = (x ^ (x >> 16)) * 0x7FEB352Du;
+    x = (x ^ (x >> 15)) * 0x846CA68Bu;
+    x ^= x >> 16;
+    return (double)x < (double)a->dropout * 4294967296.0 ? 0.0f : 1.0f / (1.0f - a->dropout);
+}
+
 /* Take one block of keys into the running softmax of one query and head. */
 AGENTMEM_INLINE float attend_block(const attention_t *a, int64_t head, int64_t i, int64_t start, int64_t n,
                                    float *scores, float *top, float *sum)
 {
     float *out = a->out + head * a->out_head + i * a->out_row;
-    const float *value = a->value + head * a->value_head;
+    const float *value = a->value + head / a->sharing * a->value_head;
+    const int buckets = a->bias && a->bias->bucket_sums;
     const int64_t *index = a->index ? a->index + start : NULL;
     if (index) {
         const int64_t first = start ? start + ROWS_AHEAD : 0, last = start + n + ROWS_AHEAD;
@@ -115,10 +136,16 @@ AGENTMEM_INLINE float attend_block(const attention_t *a, int64_t head, int64_t i
     if (block_top > *top) {
         const float shrink = small_exp(*top - block_top);
         scale_row(out, a->value_dim, shrink);
+        if (buckets)
+            scale_row(bucket_row(a->bias, head, i), a->bias->buckets, shrink);
         *sum *= shrink;
         *top = block_top;
     }
     *sum += exp_row(scores, n, *top);
+    for (int64_t j = 0; a->dropout > 0 && j < n; j++)
+        scores[j] *= kept(a, head, i, start + j);
+    if (buckets)
+        sum_buckets(a->bias, head, i, start, n, scores);
     add_rows(out, scores, index ? value : value + start * a->value_row, index, a->value_row, n, a->value_dim);
     return bad;
 }
@@ -129,10 +156,14 @@ AGENTMEM_INLINE float finish_row(const attention_t *a, int64_t head, int64_t i, 
     float *out = a->out + head * a->out_head + i * a->out_row;
     if (sum > 0)
         scale_row(out, a->value_dim, 1.0f / sum);
+    if (sum > 0 && a->bias && a->bias->bucket_sums)
+        scale_row(bucket_row(a->bias, head, i), a->bias->buckets, 1.0f / sum);
     if (a->weights) {
         float *w = a->weights + (head * a->n_queries + i) * a->n_keys;
         for (int64_t j = 0; j < seen; j++)
             w[j] = sum > 0 ? small_exp(w[j] - top) / sum : 0.0f;
+        for (int64_t j = 0; a->dropout > 0 && j < seen; j++)
+            w[j] *= kept(a, head, i, j);
         memset(w + seen, 0, (a->n_keys - seen) * sizeof *w);
     }
     return probe(out, a->value_dim);
@@ -154,6 +185,8 @@ AGENTMEM_INLINE float attend_tile(const attention_t *a, int64_t first, int64_t l
         for (int64_t i = first; i < last; i++) {
             bad += probe(a->query + head * a->query_head + i * a->query_row, a->dim);
             memset(a->out + head * a->out_head + i * a->out_row, 0, a->value_dim * sizeof(float));
+            if (a->bias && a->bias->bucket_sums)
+                memset(bucket_row(a->bias, head, i), 0, a->bias->buckets * sizeof(float));
         }
     for (int64_t start = 0; start < a->n_keys; start += a->block)
         for (int64_t head = 0; head < a->heads; head++)

@@ -164,11 +164,13 @@ def make_call(
     }
     require_inputs(declared, given)
     resolved = declared.resolve(params)
-    q, k, v = triple(query, key, value)
+    q, k, v = triple(query, key, value, declared.layout == "grouped")
     n_queries, n_keys, dim, value_dim = q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1]
     if q.ndim == 3 and "heads" in (params or {}) and resolved["heads"] != len(q):
         raise InvalidInput(f"{declared.name}: heads is {resolved['heads']}, but query has {len(q)} heads in front")
     heads = q.shape[0] if q.ndim == 3 else int(resolved.get("heads") or 1)
+    if "heads" in resolved:
+        resolved["heads"] = heads
     keep = keep_mask(mask, heads, n_queries, n_keys)
     if keep is not None and (declared.masks == "none" or (declared.masks == "keys" and keep.ndim > 1)):
         allowed = "no mask" if declared.masks == "none" else f"a mask over the keys, shape ({n_keys},)"

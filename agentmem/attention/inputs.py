@@ -68,15 +68,20 @@ def require_width(key: Floats, dim: int, name: str = "key") -> None:
         raise InvalidVector(f"{name}: expected rows of {dim} numbers as in query, came shape {key.shape}")
 
 
-def triple(query: object, key: object, value: object) -> tuple[Floats, Floats, Floats]:
+def triple(query: object, key: object, value: object, grouped: bool = False) -> tuple[Floats, Floats, Floats]:
     """Return query, key and value (key where None), of one dtype and of shapes that fit together.
+
+    ``grouped`` keys and values may have fewer heads than the query, a divisor of its number.
 
     Raises:
         InvalidInput: the arrays do not fit; InvalidVector where it is the dimension.
     """
     q, k = floats("query", query, (2, 3)), floats("key", key, (2, 3))
     v = k if value is None else floats("value", value, (2, 3))
-    if not q.ndim == k.ndim == v.ndim or q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1]:
+    fits = q.ndim == k.ndim == v.ndim and k.shape[:-1] == v.shape[:-1]
+    if fits and q.shape[:-2] != k.shape[:-2]:
+        fits = grouped and len(k) > 0 and len(q) % len(k) == 0
+    if not fits:
         raise InvalidInput(
             "expected query (n_queries, dim), key (n_keys, dim), value (n_keys, value_dim), or all three with n_heads "
             f"in front; came query {q.shape}, key {k.shape}, value {v.shape}"

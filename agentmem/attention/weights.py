@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,10 +18,20 @@ from agentmem.attention.inputs import Floats, floats, require_finite
 from agentmem.attention.mechanism import Mechanism, Weight
 from agentmem.errors import BackendUnavailable, InvalidInput
 
-FREE = {"inner": "dim", "inner_value": "value_dim", "out": "value_dim"}
-"""Axes whose length the arrays themselves decide, the same wherever the symbol stands; initialised as what follows."""
-
 Sizes = Mapping[str, int]
+
+FREE: Mapping[str, Callable[[Sizes], int]] = {
+    "inner": lambda s: s["heads"] * s["head_dim"] if "head_dim" in s else s["dim"],
+    "inner_value": lambda s: s["heads"] * s["head_dim"] if "head_dim" in s else s["value_dim"],
+    "inner_keys": lambda s: FREE["inner"](s) // s["heads"] * s.get("groups", 1),
+    "inner_values": lambda s: FREE["inner_value"](s) // s["heads"] * s.get("groups", 1),
+    "head": lambda s: FREE["inner"](s) // s["heads"],
+    "half_head": lambda s: FREE["inner"](s) // s["heads"] // 2,
+    "value_head": lambda s: FREE["inner_value"](s) // s["heads"],
+    "hidden": lambda s: s["dim"],
+    "out": lambda s: s["value_dim"],
+}
+"""Axes whose length the arrays themselves decide, the same wherever the symbol stands, and what they start with."""
 
 
 def length(symbol: str, sizes: Sizes) -> int | None:
@@ -108,7 +118,8 @@ class AttentionWeights(Mapping[str, NDArray[Any]]):
         """
         declared = registry.get(mechanism)
         known = sizes_of(declared, declared.resolve(params), dim, value_dim or dim, n_keys)
-        known |= {free: known[like] for free, like in FREE.items()}
+        for free in {symbol for weight in declared.weights for symbol in weight.shape} & FREE.keys():
+            known[free] = FREE[free](known)
         rng = np.random.default_rng(seed)
         arrays = {}
         for weight in declared.weights:
@@ -187,8 +198,9 @@ def _initialised(weight: Weight, shape: tuple[int, ...], rng: np.random.Generato
 def sizes_of(
     declared: Mechanism, params: Mapping[str, Any], dim: int, value_dim: int, n_keys: int | None
 ) -> dict[str, int]:
-    """Return the lengths that symbols may name."""
+    """Return the lengths that symbols may name; a parameter that lists names, separated by commas, counts them."""
     known = {name: value for name, value in params.items() if type(value) is int}
+    known |= {name: value.count(",") + 1 for name, value in params.items() if type(value) is str}
     known |= {"dim": dim, "value_dim": value_dim}
     return known if n_keys is None else known | {"n_keys": n_keys}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import numpy as np
 import pytest
@@ -62,13 +63,15 @@ def test_register(monkeypatch: pytest.MonkeyPatch) -> None:
     words = {"category": "own", "summary": "s", "can_reorder": False, "why": "w", "paper": "p"}
     scale = Parameter(name="scale", default=2.0, meaning="factor", positive=True)
     registry.register(Mechanism(name="sharp", form="softmax", parameters=(scale,), **words))
-    np.testing.assert_allclose(score(ONE[0], ONE, mechanism="sharp"), [8, 8, 8])
+    np.testing.assert_allclose(score(ONE[0], np.eye(3, 4, dtype=np.float32), mechanism="sharp"), [1 / 3] * 3)
+    near = np.array([[1, 0, 0, 0], [0, 0, 0, 0]], np.float32) * math.log(3) / 2
+    np.testing.assert_allclose(score(ONE[0], near, mechanism="sharp"), [3 / 4, 1 / 4], rtol=1e-6)
     with pytest.raises(InvalidInput, match="there is a mechanism 'sharp' already"):
         registry.register(Mechanism(name="sharp", form="softmax", parameters=(scale,), **words))
     with pytest.raises(InvalidInput, match="form 'softmax' also reads scale"):
         registry.register(Mechanism(name="blunt", form="softmax", **words))
-    with pytest.raises(InvalidInput, match="form 'magic'; expected one of softmax"):
-        Mechanism(name="m", form="magic", **words)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"form 'magic'; expected one of .*softmax"):
+        registry.register(Mechanism(name="m", form="magic", parameters=(scale,), **words))
 
 
 def test_both_engines_have_the_same_methods() -> None:
@@ -128,12 +131,12 @@ def test_both_engines_have_the_same_methods() -> None:
         (
             lambda b: attend(ONE, ONE, mechanism="standard-mha", weights={"q": ONE}, backend=b),
             InvalidInput,
-            "weights: unknown 'q'; expected some of query, key",
+            "weights of standard-mha: unknown 'q'; expected some of query, key",
         ),
         (
             lambda b: attend(ONE, ONE, mechanism="standard-mha", weights={"query": ONE}, backend=b),
             InvalidInput,
-            r"weights\['query'\]: expected shape \(4, 'any'\), came \(3, 4\)",
+            r"weights\['query'\]: expected shape \(dim=4, inner\), came \(3, 4\)",
         ),
         (
             lambda b: attend(ONE[None], ONE[None], mechanism="hyperbolic-attention", backend=b),
@@ -164,11 +167,12 @@ def test_nan_and_infinity_are_refused(backend: str, mechanism: str, which: str, 
     rng = np.random.default_rng(0)
     arrays = {name: rng.standard_normal((9, 8)).astype(np.float32) for name in ("query", "key", "value")}
     context = (arrays["key"].copy(), arrays["value"].copy()) if mechanism == "memory-attention" else None
+    weights = {"router": np.eye(8, 4, dtype=np.float32)} if mechanism == "moe-attention" else None
     arrays[which][4, 3] = bad
     with pytest.raises(InvalidVector, match=rf"{which}: expected finite numbers, came NaN or infinity at \[4, 3\]"):
-        attend(**arrays, mechanism=mechanism, context=context, backend=backend)
+        attend(**arrays, mechanism=mechanism, context=context, weights=weights, backend=backend)
     with pytest.raises(InvalidVector, match="expected finite"):
-        attend(**arrays, mechanism=mechanism, context=context, backend=backend, mask=np.zeros(9, bool))
+        attend(**arrays, mechanism=mechanism, context=context, weights=weights, backend=backend, mask=np.zeros(9, bool))
 
 
 def test_overflow_is_named(backend: str) -> None:

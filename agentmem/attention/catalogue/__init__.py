@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from agentmem.attention.catalogue import cross, flash, hyperbolic, interaction, moe, multi_head
+from agentmem.attention.catalogue import cross, flash, hyperbolic, interaction, moe, multi_head, self_attention
 from agentmem.attention.mechanism import Mechanism
 
 CATALOGUE: tuple[Mechanism, ...] = (
     *multi_head.MECHANISMS,
+    *self_attention.MECHANISMS,
     *cross.MECHANISMS,
     *flash.MECHANISMS,
     *moe.MECHANISMS,

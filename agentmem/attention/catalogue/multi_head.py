@@ -1,30 +1,202 @@
-"""Scaled dot-product attention with one head and with several."""
+"""Attention with one head and with several: how heads are made, shared and told where they stand."""
 
 from __future__ import annotations
 
-from agentmem.attention.catalogue.shared import CAUSAL, PROJECTIONS, SCALE, heads
-from agentmem.attention.mechanism import Mechanism
+from dataclasses import replace
+
+from agentmem.attention.catalogue.shared import (
+    BIASES,
+    CAUSAL,
+    CAUSAL_BY_PLACE,
+    HEAD_DIM,
+    OUTPUT,
+    PROJECTIONS,
+    QUERY,
+    SCALE,
+    heads,
+)
+from agentmem.attention.mechanism import Mechanism, Parameter, Weight
+
+_KEYS = Weight(
+    name="key",
+    shape=("dim", "inner_keys"),
+    init="normal",
+    meaning="W_K, groups · head_dim columns; the means of each group's heads where absent",
+)
+_VALUES = Weight(
+    name="value",
+    shape=("value_dim", "inner_values"),
+    init="normal",
+    meaning="W_V, groups · value head_dim columns; the means of each group's heads where absent",
+)
 
 MECHANISMS = (
     Mechanism(
         name="scaled-dot",
         category="multi-head",
         summary="softmax(scale · QKᵀ) V, one head",
+        formula="out_i = Σ_j softmax_j(scale · q_i·k_j) v_j",
         form="softmax",
         parameters=(SCALE, CAUSAL),
         can_reorder=False,
         why="the score is a multiple of the dot product",
+        best_for="the plain baseline: few keys, one head, nothing learned",
         paper="Vaswani 2017, arXiv:1706.03762",
     ),
     Mechanism(
         name="standard-mha",
         category="multi-head",
         summary="Concat_h softmax(Q_h K_hᵀ / √d_h) V_h · W_O; projections are the identity unless given",
+        formula="out = Concat_h(softmax(QW_Q (KW_K)ᵀ / √d_h) VW_V) W_O, over h slices of the projected rows",
         form="softmax",
-        parameters=(heads(8), SCALE, CAUSAL),
-        weights=PROJECTIONS,
+        parameters=(
+            heads(8),
+            HEAD_DIM,
+            SCALE,
+            CAUSAL,
+            Parameter(
+                name="dropout",
+                default=0.0,
+                meaning="share of the weights left out, the rest grown in turn; for training, 0 when in use",
+                minimum=0,
+                maximum=0.99,
+            ),
+            Parameter(name="seed", default=0, meaning="of the dropout", minimum=0, maximum=2**32 - 1),
+        ),
+        weights=(*PROJECTIONS, *BIASES),
         can_reorder=True,
         why="each head has a softmax of its own, and learned projections change q·k; identity heads change little",
+        best_for="learned projections, and rows whose slices mean different things",
         paper="Vaswani 2017, arXiv:1706.03762",
+    ),
+    Mechanism(
+        name="rotary-mha",
+        category="multi-head",
+        summary="multi-head attention between queries and keys that are rotated by their position",
+        formula="s_ij = (R_i q_i)·(R_j k_j) / √d_h, R_p turning pair m by p · theta^(−2m/d_h)",
+        form="softmax",
+        score="rotary",
+        parameters=(
+            heads(8),
+            SCALE,
+            CAUSAL_BY_PLACE,
+            Parameter(name="theta", default=10_000.0, meaning="base of the wavelengths", positive=True),
+            Parameter(
+                name="pairs",
+                default="neighbours",
+                meaning="numbers turned together: 2m and 2m+1 as in the paper, or m and m + d_h/2 as in LLaMA",
+                choices=("neighbours", "halves"),
+            ),
+        ),
+        weights=PROJECTIONS,
+        needs=("positions",),
+        sequence=True,
+        can_reorder=True,
+        why="the rotation by the distance to the query changes q·k",
+        best_for="sequences whose order matters, at any distance, without learned position tables",
+        paper="Su 2021, arXiv:2104.09864",
+    ),
+    Mechanism(
+        name="alibi-mha",
+        category="multi-head",
+        summary="multi-head attention that falls off with distance, each head at its own slope",
+        formula="s_ij = q_i·k_j / √d_h − m_h · |p_i − p_j|, m_h = 2^(−8h/H)",
+        form="softmax",
+        bias="slopes",
+        parameters=(heads(8), SCALE, replace(CAUSAL_BY_PLACE, default=True)),
+        weights=PROJECTIONS,
+        needs=("positions",),
+        sequence=True,
+        can_reorder=True,
+        why="what is near the query gains over what is far, by position or age",
+        best_for="recency: positions or ages in a unit where one step should cost m_h",
+        paper="Press 2021, arXiv:2108.12409",
+    ),
+    Mechanism(
+        name="grouped-query-attention",
+        category="multi-head",
+        summary="multi-head attention in which each group of query heads shares one head of keys and values",
+        formula="head h attends with q_h to the keys and values of group ⌊h·G/H⌋",
+        form="softmax",
+        layout="grouped",
+        parameters=(
+            heads(8),
+            Parameter(name="groups", default=2, meaning="heads of keys and values; divides heads", minimum=1),
+            HEAD_DIM,
+            SCALE,
+            CAUSAL,
+        ),
+        weights=(QUERY, _KEYS, _VALUES, OUTPUT),
+        can_reorder=True,
+        why="as several heads do: each group compares a key of its own, and projections change q·k",
+        complexity="O(n² d), keys and values read once a group",
+        best_for="long key caches: 1/G of the memory of multi-head attention at nearly its quality",
+        paper="Ainslie 2023, arXiv:2305.13245",
+    ),
+    Mechanism(
+        name="multi-query-attention",
+        category="multi-head",
+        summary="multi-head attention in which all query heads share one head of keys and values",
+        formula="head h attends with q_h to the one K and V: grouped-query attention with G = 1",
+        form="softmax",
+        layout="grouped",
+        parameters=(heads(8), HEAD_DIM, SCALE, CAUSAL),
+        weights=(QUERY, _KEYS, _VALUES, OUTPUT),
+        can_reorder=True,
+        why="the heads' queries differ though the keys do not; projections change q·k",
+        complexity="O(n² d), keys and values read once for all heads",
+        best_for="the smallest key cache: 1/H of that of multi-head attention",
+        paper="Shazeer 2019, arXiv:1911.02150",
+    ),
+    Mechanism(
+        name="differential-attention",
+        category="multi-head",
+        summary="the difference of two softmax attentions, which cancels what both attend alike",
+        formula="[softmax(Q₁K₁ᵀ/√d) − λ softmax(Q₂K₂ᵀ/√d)] V, rows to mean square 1, times 1 − λ_init; "
+        "λ = exp(λ_q1·λ_k1) − exp(λ_q2·λ_k2) + λ_init, λ_init = 0.8 − 0.6 exp(−0.3 (layer − 1))",
+        form="differential",
+        normaliser="difference",
+        parameters=(
+            replace(heads(8), meaning="heads that the dimension is split into, each of two halves"),
+            replace(SCALE, meaning="factor on q·k; None: 1/√(half head_dim)"),
+            CAUSAL,
+            Parameter(name="layer", default=1, meaning="depth in a stack, from 1, that λ_init goes by", minimum=1),
+        ),
+        weights=(
+            *PROJECTIONS,
+            *(
+                Weight(name=f"lambda_{name}", shape=("half_head",), init="normal", meaning="of λ; zeros where absent")
+                for name in ("q1", "k1", "q2", "k2")
+            ),
+            Weight(name="norm", shape=("value_head",), init="ones", meaning="gain of each head's norm; 1 where absent"),
+        ),
+        can_reorder=True,
+        why="the second softmax takes weight away from what it attends; weights may be negative",
+        complexity="O(n² d), two softmaxes of half the width",
+        best_for="long noisy contexts: attention to what does not matter cancels",
+        paper="Ye 2024, arXiv:2410.05258",
+    ),
+    Mechanism(
+        name="mixture-attention",
+        category="multi-head",
+        summary="each query's own blend of several mechanisms, members by name",
+        formula="Σ_m π_m(q) · Attn_m(q, K, V), π = softmax(q W_g)",
+        form="mixture",
+        route="softmax",
+        parameters=(
+            Parameter(
+                name="members",
+                default="scaled-dot, hyperbolic-attention",
+                meaning='mechanisms, separated by commas, each with its parameters: "scaled-dot, alibi-mha heads=4"',
+            ),
+        ),
+        weights=(Weight(name="router", shape=("dim", "members"), init="normal", meaning="W_g", required=True),),
+        takes=("positions", "segment_ids", "edges", "context"),
+        sequence=True,
+        can_reorder=True,
+        why="as far as its members can: members of one order blend to weights of that order",
+        complexity="the sum of its members'",
+        best_for="queries of several kinds, each served best by another mechanism",
+        paper="none canonical; the router is that of Jacobs 1991, doi:10.1162/neco.1991.3.1.79",
     ),
 )

@@ -11,10 +11,15 @@ from types import MappingProxyType
 
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
+from agentmem.attention.forms.differential import run_differential
 from agentmem.attention.forms.experts import run_experts
 from agentmem.attention.forms.hyperbolic import run_hyperbolic
 from agentmem.attention.forms.memory import run_memory
+from agentmem.attention.forms.mixture import run_mixture
+from agentmem.attention.forms.relative import run_disentangled, run_relative
 from agentmem.attention.forms.softmax import run_softmax
+from agentmem.attention.forms.synthesizer import run_synthesizer
+from agentmem.attention.forms.talking import run_talking
 from agentmem.attention.inputs import Floats
 
 Form = Callable[[Engine, Call], tuple[Floats, Floats | None]]
@@ -22,6 +27,12 @@ Form = Callable[[Engine, Call], tuple[Floats, Floats | None]]
 FORMS: Mapping[str, Form] = MappingProxyType(
     {
         "softmax": run_softmax,
+        "differential": run_differential,
+        "mixture": run_mixture,
+        "relative": run_relative,
+        "disentangled": run_disentangled,
+        "talking": run_talking,
+        "synthesizer": run_synthesizer,
         "hyperbolic": run_hyperbolic,
         "experts": run_experts,
         "memory": run_memory,

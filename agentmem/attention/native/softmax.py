@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agentmem.attention.bias import Bias
 from agentmem.attention.inputs import Floats, Mask, require_finite
 from agentmem.attention.native.common import checked
 
@@ -28,19 +29,33 @@ class SoftmaxKernels:
         block: int = 0,
         top_k: int = 0,
         cosine: bool = False,
+        bias: Bias | None = None,
+        dropout: float = 0.0,
+        seed: int = 0,
         mask: Mask | None = None,
         want_weights: bool = False,
     ) -> tuple[Floats, Floats | None]:
         """Softmax attention in one pass over the keys."""
         head_dim = query.shape[-1] // (heads if query.ndim == 2 else 1)
         scale = head_dim**-0.5 if scale is None else scale
+        added = None if bias is None else self._added(bias, heads, query.shape[-2], key.shape[-2])
         out, weights, bad = self._attention.attend(
-            query, key, value, heads, scale, causal, block, top_k, cosine, mask, want_weights
+            query, key, value, heads, scale, causal, block, top_k, cosine, mask, added, dropout, seed, want_weights
         )
         checked(bad, query=query, key=key, value=value)
+        if added is not None and bias is not None and bias.bucket_values is not None:
+            part = added.sums @ bias.bucket_values
+            out += part if out.ndim == 3 else part.transpose(1, 0, 2).reshape(out.shape)
         if mask is not None:
             require_finite(value=value)  # rows that no query keeps are never read
         return out, weights
+
+    def _added(self, bias: Bias, heads: int, n_queries: int, n_keys: int) -> Any:
+        """Return ``bias`` as the kernel takes it; ``sums`` of it are the weights by bucket."""
+        places = bias.places or (None, None)
+        wants_sums = bias.bucket_values is not None
+        tables = bias.query_table, bias.key_table, bias.matrix, wants_sums
+        return self._attention.Bias(heads, n_queries, n_keys, *places, bias.causal, bias.slopes, bias.buckets, *tables)
 
     def dots(self, query: Floats, key: Floats, scale: float) -> Floats:
         """Return scale · key·query, (n,)."""

@@ -5,8 +5,48 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from agentmem.attention.bias import Bias, bucket
 from agentmem.attention.inputs import Floats, Mask, require_finite
-from agentmem.attention.reference.common import by_head, keep_largest, normalised, softmax_rows
+from agentmem.attention.reference.common import Float64, by_head, keep_largest, normalised, softmax_rows
+
+
+def biased(scores: Float64, bias: Bias) -> Float64:
+    """Return the scores (heads, n_queries, n_keys) with what ``bias`` adds; −inf for keys of a later place."""
+    if bias.matrix is not None:
+        scores = scores + bias.matrix
+    if bias.places is None:
+        return scores
+    distance = bias.places[0][:, None] - bias.places[1][None, :]
+    if bias.slopes is not None:
+        scores = scores - bias.slopes[:, None, None] * np.abs(distance)
+    if bias.query_table is not None:
+        scores = scores + np.take_along_axis(bias.query_table, bucket(distance, bias.buckets)[None], 2)
+    if bias.key_table is not None:
+        turned = np.take_along_axis(bias.key_table, bucket(-distance, bias.buckets).T[None], 2)
+        scores = scores + turned.transpose(0, 2, 1)
+    return np.where(distance < 0, -np.inf, scores) if bias.causal else scores
+
+
+def _bucketed(weights: Float64, bias: Bias) -> Float64:
+    """Return Σ_j weights_ij · bucket_values[bucket(i − j)], (heads, n_queries, value_dim)."""
+    assert bias.places is not None
+    assert bias.bucket_values is not None
+    at = bucket(bias.places[0][:, None] - bias.places[1][None, :], bias.buckets)
+    added: Float64 = np.einsum("hij,ijd->hid", weights, bias.bucket_values.astype(np.float64)[at])
+    return added
+
+
+def _hashed(shape: tuple[int, ...], seed: int) -> NDArray[np.uint32]:
+    """Return a hash (lowbias32) of each place in an array (heads, n_queries, n_keys)."""
+    factors = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D)
+    head, i, j = (
+        at.astype(np.uint32) * np.uint32(f) for at, f in zip(np.indices(shape, sparse=True), factors, strict=True)
+    )
+    x = np.uint32(seed) + head + i + j
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    hashed: NDArray[np.uint32] = x ^ (x >> np.uint32(16))
+    return hashed
 
 
 class SoftmaxReference:
@@ -24,18 +64,26 @@ class SoftmaxReference:
         block: int = 0,
         top_k: int = 0,
         cosine: bool = False,
+        bias: Bias | None = None,
+        dropout: float = 0.0,
+        seed: int = 0,
         mask: Mask | None = None,
         want_weights: bool = False,
     ) -> tuple[Floats, Floats | None]:
         """Softmax attention over (n, heads · d) or (heads, n, d); weights are (heads, n_queries, n_keys).
 
+        Key and value may have fewer heads, each of which then serves as many heads of the query, in order.
         ``block`` changes the order of summation only, and nothing here.
         """
         require_finite(query=query, key=key, value=value)
-        q, k, v = by_head(query, heads), by_head(key, heads), by_head(value, heads)
+        q = by_head(query, heads)
+        groups = len(key) if key.ndim == 3 else key.shape[1] // q.shape[2]
+        k, v = (by_head(x, groups).repeat(heads // groups, 0) for x in (key, value))
         if cosine:
             q, k = normalised(q), normalised(k)
         scores = q @ k.transpose(0, 2, 1) * (q.shape[-1] ** -0.5 if scale is None else scale)
+        if bias is not None:
+            scores = biased(scores, bias)
         if mask is not None:
             scores = np.where(mask, scores, -np.inf)
         if causal:
@@ -44,7 +92,11 @@ class SoftmaxReference:
         if 0 < top_k < scores.shape[-1]:
             scores = keep_largest(scores, top_k)
         weights = softmax_rows(scores)
+        if dropout:
+            weights *= np.where(_hashed(weights.shape, seed) < np.float32(dropout) * 2.0**32, 0, 1 / (1 - dropout))
         out = weights @ v
+        if bias is not None and bias.bucket_values is not None:
+            out += _bucketed(weights, bias)
         if query.ndim == 2:
             out = out.transpose(1, 0, 2).reshape(len(query), heads * v.shape[-1])
         return out, weights if want_weights else None
