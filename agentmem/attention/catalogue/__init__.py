@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from agentmem.attention.catalogue import cross, flash, hyperbolic, interaction, moe, multi_head
+from agentmem.attention.catalogue import cross, flash, hyperbolic, interaction, linear, moe, multi_head
 from agentmem.attention.mechanism import Mechanism
 
 CATALOGUE: tuple[Mechanism, ...] = (
     *multi_head.MECHANISMS,
     *cross.MECHANISMS,
+    *linear.MECHANISMS,
     *flash.MECHANISMS,
     *moe.MECHANISMS,
     *hyperbolic.MECHANISMS,

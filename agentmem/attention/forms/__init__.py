@@ -13,6 +13,8 @@ from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
 from agentmem.attention.forms.experts import run_experts
 from agentmem.attention.forms.hyperbolic import run_hyperbolic
+from agentmem.attention.forms.landmarks import run_linformer, run_nystrom
+from agentmem.attention.forms.linear import run_linear
 from agentmem.attention.forms.memory import run_memory
 from agentmem.attention.forms.softmax import run_softmax
 from agentmem.attention.inputs import Floats
@@ -23,6 +25,9 @@ FORMS: Mapping[str, Form] = MappingProxyType(
     {
         "softmax": run_softmax,
         "hyperbolic": run_hyperbolic,
+        "linear": run_linear,
+        "nystrom": run_nystrom,
+        "linformer": run_linformer,
         "experts": run_experts,
         "memory": run_memory,
     }

@@ -8,11 +8,12 @@ from typing import Any
 
 from agentmem.attention.native.hyperbolic import HyperbolicKernels
 from agentmem.attention.native.interaction import InteractionKernels
+from agentmem.attention.native.linear import LinearKernels
 from agentmem.attention.native.routing import RoutingKernels
 from agentmem.attention.native.softmax import SoftmaxKernels
 
 
-class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, RoutingKernels):
+class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, LinearKernels, RoutingKernels):
     """The engine over the compiled kernels.
 
     Args:
@@ -20,10 +21,11 @@ class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, RoutingKerne
     """
 
     name = "native"
-    MODULES = ("attention", "hyperbolic", "maxsim")
+    MODULES = ("attention", "hyperbolic", "linear", "maxsim")
 
     def __init__(self, modules: Mapping[str, ModuleType]) -> None:
         self.rows: Any = modules["attention"].attend_rows
         self._attention: Any = modules["attention"]
         self._hyperbolic: Any = modules["hyperbolic"]
+        self._linear: Any = modules["linear"]
         self._maxsim: Any = modules["maxsim"]
