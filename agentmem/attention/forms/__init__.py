@@ -12,8 +12,11 @@ from types import MappingProxyType
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
 from agentmem.attention.forms.experts import run_experts
+from agentmem.attention.forms.gated import run_gated
+from agentmem.attention.forms.hierarchy import run_hierarchy
 from agentmem.attention.forms.hyperbolic import run_hyperbolic
 from agentmem.attention.forms.landmarks import run_linformer, run_nystrom
+from agentmem.attention.forms.latent import run_latent
 from agentmem.attention.forms.linear import run_linear
 from agentmem.attention.forms.memory import run_memory
 from agentmem.attention.forms.softmax import run_softmax
@@ -30,6 +33,9 @@ FORMS: Mapping[str, Form] = MappingProxyType(
         "linformer": run_linformer,
         "experts": run_experts,
         "memory": run_memory,
+        "latent": run_latent,
+        "gated": run_gated,
+        "hierarchy": run_hierarchy,
     }
 )
 SCORED = "maxsim"

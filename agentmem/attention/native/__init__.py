@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from agentmem.attention.native.hyperbolic import HyperbolicKernels
 from agentmem.attention.native.interaction import InteractionKernels
 from agentmem.attention.native.linear import LinearKernels
@@ -21,6 +23,7 @@ class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, LinearKernel
     """
 
     name = "native"
+    dtype = np.float32
     MODULES = ("attention", "hyperbolic", "linear", "maxsim")
 
     def __init__(self, modules: Mapping[str, ModuleType]) -> None:

@@ -6,6 +6,8 @@ kernel is a method of ``Reference``, with the signature of the method of ``nativ
 
 from __future__ import annotations
 
+import numpy as np
+
 from agentmem.attention.reference.hyperbolic import HyperbolicReference
 from agentmem.attention.reference.interaction import InteractionReference
 from agentmem.attention.reference.linear import LinearReference
@@ -17,3 +19,4 @@ class Reference(SoftmaxReference, HyperbolicReference, InteractionReference, Lin
     """The engine in NumPy."""
 
     name = "numpy"
+    dtype = np.float64
