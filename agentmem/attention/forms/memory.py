@@ -12,7 +12,8 @@ from agentmem.attention.engine import Engine
 from agentmem.attention.forms.neighbours import Neighbours, neighbours
 from agentmem.attention.inputs import Floats, integers, no_head_axis, require_finite, split_heads
 from agentmem.attention.mechanism import Mechanism
-from agentmem.attention.reference.common import keep_largest, normalised, softmax_rows
+from agentmem.attention.native.common import checked
+from agentmem.attention.reference.common import keep_largest, softmax_rows
 from agentmem.attention.weights import checked_weights, sizes_of
 from agentmem.errors import InvalidInput
 
@@ -107,6 +108,20 @@ def _near_candidates(count: int, positions: object, segment_ids: object, window:
     return neighbours((place, place), None if segment is None else (segment, segment), window)
 
 
+def _cosines(query: Floats, keys: Floats) -> NDArray[np.float64]:
+    """Return the cosines by head, (heads, n), of query (heads, d) and keys (n, heads, d); 0 for rows of zeros.
+
+    Products are in the inputs' dtype: copies of the keys in float64 would be most of the work.
+    """
+    with np.errstate(over="ignore"):
+        dots = (keys.transpose(1, 0, 2) @ query[:, :, None])[:, :, 0].astype(np.float64)
+        squares = np.einsum("nhd,nhd->hn", keys, keys).astype(np.float64)
+        squares *= np.einsum("hd,hd->h", query, query).astype(np.float64)[:, None]
+    checked(not np.isfinite(squares).all())
+    cosines: NDArray[np.float64] = np.divide(dots, np.sqrt(squares), out=np.zeros_like(dots), where=squares > 0)
+    return cosines
+
+
 def memory_scores(
     declared: Mechanism,
     query: Floats,
@@ -128,9 +143,7 @@ def memory_scores(
     near = _near_candidates(count, positions, segment_ids, window)
     learned = checked_weights(declared, weights, sizes_of(declared, resolved, dim, dim, count), np.float64)
     gate = gates(heads, float(resolved["gate"] or 0), learned)
-    q = normalised(query.astype(np.float64).reshape(heads, -1))
-    k = normalised(keys.astype(np.float64).reshape(count, heads, dim // heads))
-    logits = float(resolved["scale"] or 0) * np.einsum("hd,nhd->hn", q, k)
+    logits = float(resolved["scale"] or 0) * _cosines(query.reshape(heads, -1), keys.reshape(count, heads, -1))
     memory = softmax_rows(keep_largest(logits, int(resolved["top_k"] or 0)))
     reach = near.first[:, None] + np.arange(int((near.last - near.first).max(initial=0)))
     inside = reach < near.last[:, None]
