@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
-from agentmem.attention.forms.experts import run_experts
+from agentmem.attention.forms.experts import run_experts, run_soft_experts
 from agentmem.attention.forms.gated import run_gated
 from agentmem.attention.forms.hierarchy import run_hierarchy
 from agentmem.attention.forms.hyperbolic import run_hyperbolic
@@ -32,6 +32,7 @@ FORMS: Mapping[str, Form] = MappingProxyType(
         "nystrom": run_nystrom,
         "linformer": run_linformer,
         "experts": run_experts,
+        "soft-experts": run_soft_experts,
         "memory": run_memory,
         "latent": run_latent,
         "gated": run_gated,
