@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from agentmem.attention import registry
 from agentmem.attention.attend import AttentionResult, attend
+from agentmem.attention.balance import load_balance_loss
 from agentmem.attention.mechanism import Mechanism, Parameter, Weight
 from agentmem.attention.rows import attend_rows, maxsim
 from agentmem.attention.score import Ranked, rank, score
@@ -23,6 +24,7 @@ __all__ = [
     "Weight",
     "attend",
     "attend_rows",
+    "load_balance_loss",
     "maxsim",
     "rank",
     "registry",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,8 +128,7 @@ def score(
     require_width(k, q.shape[-1], "keys")
     q, k = same_dtype(q, k)
     given: Given = {"positions": positions, "segment_ids": segment_ids, "edges": edges, "weights": weights}
-    needs = tuple(name for name in declared.needs if name != "context")
-    require_inputs(replace(declared, needs=needs), given, declared.rerank_needs)
+    require_inputs(declared, given, declared.rerank_needs)
     if declared.form == SCORED:
         declared.resolve(params)
         return _late_interaction(engine(backend), q, k, segment_ids, weights).astype(np.float32, copy=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import contract
 import numpy as np
 import pytest
 from oracle import ODD, assert_within_budget, softmax
@@ -63,6 +64,74 @@ def test_score_by_positions(backend: str) -> None:
     assert apart[2] == apart[3]  # next to it in another thread
     unknown = run([0, 10, math.nan, 5], None)
     assert unknown[2] == unknown[3]
+
+
+def test_known_answer_without_context(backend: str) -> None:
+    # one memory, the first row: value 4.  The last row's neighbours are the second and itself, logits 0 and ln 3:
+    # weights 1/4 and 3/4 of values 0 and 8.  g = 3/4: 3/4 · 4 + 1/4 · 6
+    key = np.array([[3, 0], [0, 1], [1, 0]], np.float32)
+    value = np.array([[4], [0], [8]], np.float32)
+    params = {"top_k": 1, "gate": LN3, "scale": LN3, "window": 1.0}
+    query = np.array([[2, 0]], np.float32)
+    came = attend(query, key, value, mechanism=NAME, params=params, return_weights=True, backend=backend)
+    np.testing.assert_allclose(came.output, [[4.5]], rtol=1e-6)
+    np.testing.assert_allclose(came.weights, [[[0.75, 0.0625, 0.1875]]], rtol=1e-6)
+    apart = attend(
+        query, key, value, mechanism=NAME, params=params, segment_ids=[0, 0, 1], return_weights=True, backend=backend
+    )
+    np.testing.assert_allclose(apart.weights, [[[0.75, 0, 0.25]]], rtol=1e-6)
+    alone = attend(query, key, value, mechanism=NAME, params=params, segment_ids=[0, 0, -1], backend=backend)
+    np.testing.assert_allclose(alone.output, [[3]], rtol=1e-6)  # of no segment: no local context
+    early = attend(query, key, value, mechanism=NAME, params=params, positions=([-1], [-1, 5, 6]), backend=backend)
+    np.testing.assert_allclose(early.output, [[4]], rtol=1e-6)  # near the first row only
+
+
+@pytest.mark.parametrize("n_keys", ODD)
+@pytest.mark.parametrize("n_heads", [1, 3])
+@pytest.mark.parametrize("segments", [False, True])
+def test_local_context_is_softmax_over_the_neighbours(backend: str, n_keys: int, n_heads: int, segments: bool) -> None:
+    dim, rng = 7 * n_heads, np.random.default_rng(n_keys)
+    query, key, value = rows(1, n_keys, dim), rows(2, n_keys, dim), rows(3, n_keys, 5 * n_heads)
+    place = rng.permutation(n_keys) * 1.5
+    segment = rng.integers(-1, 4, n_keys) if segments else None
+    mask = rng.random((n_keys, n_keys)) < 0.8
+    params = {"heads": n_heads, "gate": -100.0, "window": 6.0, "scale": 4.0}
+    given = {"positions": place, "segment_ids": segment, "mask": mask}
+    came = attend(query, key, value, mechanism=NAME, params=params, backend=backend, **given).output
+    near = (np.abs(place[:, None] - place) <= 6) & mask
+    if segment is not None:
+        near &= (segment[:, None] == segment) & (segment[:, None] >= 0)
+    for h in range(n_heads):
+        q, k = (unit(x[:, 7 * h : 7 * h + 7].astype(np.float64)) for x in (query, key))
+        expected = softmax(q, k, value[:, 5 * h : 5 * h + 5].astype(np.float64), 4.0, near)
+        np.testing.assert_allclose(came[:, 5 * h : 5 * h + 5], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_contract(backend: str, heads: int) -> None:
+    given = {"params": {"heads": heads, "top_k": 4}}
+    contract.weights_are_effective(NAME, given, backend)
+    contract.weights_are_effective(NAME, given | {"segment_ids": np.arange(12) // 5}, backend)
+    if heads == 1:
+        contract.nothing_to_see_gives_zeros(
+            NAME, lambda dim, n, m: {"positions": (np.arange(n), np.arange(m))}, backend
+        )
+
+
+@pytest.mark.parametrize("n", [1, 2, 60])
+def test_score_is_its_definition(n: int) -> None:
+    rng = np.random.default_rng(n)
+    query, keys = rows(4, 6), rows(5, n, 6)
+    place, segment = rng.integers(0, 20, n).astype(float), rng.integers(-1, 3, n)
+    place[rng.random(n) < 0.1] = math.nan
+    near = (np.abs(place[:, None] - place) <= 3) & (segment[:, None] == segment) & (segment[:, None] >= 0)
+    np.fill_diagonal(near, True)
+    logits = 10 * unit(keys.astype(np.float64)) @ unit(query.astype(np.float64))
+    p = np.exp(logits - np.sort(logits)[-8:].max()) * (logits >= np.sort(logits)[-min(8, n)])
+    p /= p.sum()
+    local = np.array([np.exp(logits[at]) @ p[at] / np.exp(logits[at]).sum() for at in near])
+    came = score(query, keys, mechanism=NAME, params={"top_k": 8}, positions=place, segment_ids=segment)
+    np.testing.assert_allclose(came, (p + local) / 2, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("n_keys", ODD)
@@ -127,15 +196,13 @@ def test_masks_empty_memory_and_zero_rows(backend: str) -> None:
 
 def test_missing_and_impossible_inputs() -> None:
     key = rows(12, 4, 6)
-    with pytest.raises(InvalidInput, match="needs context="):
-        attend(key, key, mechanism=NAME)
     with pytest.raises(InvalidVector, match=r"context\[0\]: expected rows of 6"):
         attend(key, key, mechanism=NAME, context=(key[:, :5], key))
     with pytest.raises(InvalidInput, match=r"context\[1\]: expected shape \(4, 6\)"):
         attend(key, key, mechanism=NAME, context=(key, key[:3]))
     with pytest.raises(InvalidInput, match=r"segment_ids= .* positions="):
         score(key[0], key, mechanism=NAME)
-    with pytest.raises(InvalidInput, match=r"groups: expected integers of shape \(4,\)"):
+    with pytest.raises(InvalidInput, match=r"segment_ids: expected integers of shape \(4,\)"):
         score(key[0], key, mechanism=NAME, segment_ids=[0.5] * 4)
     with pytest.raises(InvalidInput, match=r"positions: expected shape \(4,\)"):
         score(key[0], key, mechanism=NAME, positions=[1, 2])

@@ -12,8 +12,13 @@ from types import MappingProxyType
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
 from agentmem.attention.forms.differential import run_differential
-from agentmem.attention.forms.experts import run_experts
+from agentmem.attention.forms.experts import run_experts, run_soft_experts
+from agentmem.attention.forms.gated import run_gated
+from agentmem.attention.forms.hierarchy import run_hierarchy
 from agentmem.attention.forms.hyperbolic import run_hyperbolic
+from agentmem.attention.forms.landmarks import run_linformer, run_nystrom
+from agentmem.attention.forms.latent import run_latent
+from agentmem.attention.forms.linear import run_linear
 from agentmem.attention.forms.memory import run_memory
 from agentmem.attention.forms.mixture import run_mixture
 from agentmem.attention.forms.relative import run_disentangled, run_relative
@@ -34,8 +39,15 @@ FORMS: Mapping[str, Form] = MappingProxyType(
         "talking": run_talking,
         "synthesizer": run_synthesizer,
         "hyperbolic": run_hyperbolic,
+        "linear": run_linear,
+        "nystrom": run_nystrom,
+        "linformer": run_linformer,
         "experts": run_experts,
+        "soft-experts": run_soft_experts,
         "memory": run_memory,
+        "latent": run_latent,
+        "gated": run_gated,
+        "hierarchy": run_hierarchy,
     }
 )
 SCORED = "maxsim"

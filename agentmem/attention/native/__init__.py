@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from agentmem.attention.native.hyperbolic import HyperbolicKernels
 from agentmem.attention.native.interaction import InteractionKernels
+from agentmem.attention.native.linear import LinearKernels
 from agentmem.attention.native.routing import RoutingKernels
 from agentmem.attention.native.softmax import SoftmaxKernels
 
 
-class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, RoutingKernels):
+class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, LinearKernels, RoutingKernels):
     """The engine over the compiled kernels.
 
     Args:
@@ -20,10 +23,12 @@ class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, RoutingKerne
     """
 
     name = "native"
-    MODULES = ("attention", "hyperbolic", "maxsim")
+    dtype = np.float32
+    MODULES = ("attention", "hyperbolic", "linear", "maxsim")
 
     def __init__(self, modules: Mapping[str, ModuleType]) -> None:
         self.rows: Any = modules["attention"].attend_rows
         self._attention: Any = modules["attention"]
         self._hyperbolic: Any = modules["hyperbolic"]
+        self._linear: Any = modules["linear"]
         self._maxsim: Any = modules["maxsim"]

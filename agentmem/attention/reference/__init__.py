@@ -6,13 +6,17 @@ kernel is a method of ``Reference``, with the signature of the method of ``nativ
 
 from __future__ import annotations
 
+import numpy as np
+
 from agentmem.attention.reference.hyperbolic import HyperbolicReference
 from agentmem.attention.reference.interaction import InteractionReference
+from agentmem.attention.reference.linear import LinearReference
 from agentmem.attention.reference.routing import RoutingReference
 from agentmem.attention.reference.softmax import SoftmaxReference
 
 
-class Reference(SoftmaxReference, HyperbolicReference, InteractionReference, RoutingReference):
+class Reference(SoftmaxReference, HyperbolicReference, InteractionReference, LinearReference, RoutingReference):
     """The engine in NumPy."""
 
     name = "numpy"
+    dtype = np.float64
