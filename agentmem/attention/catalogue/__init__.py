@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from agentmem.attention.catalogue import cross, flash, hyperbolic, interaction, moe, multi_head
+from agentmem.attention.catalogue import cross, flash, graph, hyperbolic, interaction, moe, multi_head, sparse
 from agentmem.attention.mechanism import Mechanism
 
 CATALOGUE: tuple[Mechanism, ...] = (
     *multi_head.MECHANISMS,
     *cross.MECHANISMS,
+    *sparse.MECHANISMS,
     *flash.MECHANISMS,
     *moe.MECHANISMS,
     *hyperbolic.MECHANISMS,
+    *graph.MECHANISMS,
     *interaction.MECHANISMS,
 )

@@ -12,9 +12,11 @@ from types import MappingProxyType
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
 from agentmem.attention.forms.experts import run_experts
+from agentmem.attention.forms.graph import run_graph
 from agentmem.attention.forms.hyperbolic import run_hyperbolic
 from agentmem.attention.forms.memory import run_memory
 from agentmem.attention.forms.softmax import run_softmax
+from agentmem.attention.forms.support import run_blockwise, run_longformer, run_star, run_support
 from agentmem.attention.inputs import Floats
 
 Form = Callable[[Engine, Call], tuple[Floats, Floats | None]]
@@ -22,6 +24,11 @@ Form = Callable[[Engine, Call], tuple[Floats, Floats | None]]
 FORMS: Mapping[str, Form] = MappingProxyType(
     {
         "softmax": run_softmax,
+        "support": run_support,
+        "longformer": run_longformer,
+        "star": run_star,
+        "blockwise": run_blockwise,
+        "graph": run_graph,
         "hyperbolic": run_hyperbolic,
         "experts": run_experts,
         "memory": run_memory,

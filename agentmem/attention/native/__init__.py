@@ -10,9 +10,10 @@ from agentmem.attention.native.hyperbolic import HyperbolicKernels
 from agentmem.attention.native.interaction import InteractionKernels
 from agentmem.attention.native.routing import RoutingKernels
 from agentmem.attention.native.softmax import SoftmaxKernels
+from agentmem.attention.native.support import SupportKernels
 
 
-class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, RoutingKernels):
+class Native(SoftmaxKernels, SupportKernels, HyperbolicKernels, InteractionKernels, RoutingKernels):
     """The engine over the compiled kernels.
 
     Args:
@@ -20,10 +21,11 @@ class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, RoutingKerne
     """
 
     name = "native"
-    MODULES = ("attention", "hyperbolic", "maxsim")
+    MODULES = ("attention", "hyperbolic", "maxsim", "support")
 
     def __init__(self, modules: Mapping[str, ModuleType]) -> None:
         self.rows: Any = modules["attention"].attend_rows
         self._attention: Any = modules["attention"]
         self._hyperbolic: Any = modules["hyperbolic"]
         self._maxsim: Any = modules["maxsim"]
+        self._support: Any = modules["support"]

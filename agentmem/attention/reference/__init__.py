@@ -10,9 +10,10 @@ from agentmem.attention.reference.hyperbolic import HyperbolicReference
 from agentmem.attention.reference.interaction import InteractionReference
 from agentmem.attention.reference.routing import RoutingReference
 from agentmem.attention.reference.softmax import SoftmaxReference
+from agentmem.attention.reference.support import SupportReference
 
 
-class Reference(SoftmaxReference, HyperbolicReference, InteractionReference, RoutingReference):
+class Reference(SoftmaxReference, SupportReference, HyperbolicReference, InteractionReference, RoutingReference):
     """The engine in NumPy."""
 
     name = "numpy"
