@@ -10,7 +10,7 @@ import numpy as np
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
 from agentmem.attention.forms.projections import project, project_output
-from agentmem.attention.inputs import Floats, split_heads
+from agentmem.attention.inputs import Floats, require_finite, split_heads
 from agentmem.attention.supports import Ints, Support, build, star
 from agentmem.errors import InvalidInput
 
@@ -94,6 +94,7 @@ def run_star(engine: Engine, call: Call) -> Result:
 
     Head by head, the relay takes along its mixture of projected keys and values, so that its share is one of the keys.
     """
+    require_finite(query=call.query, key=call.key, value=call.value)
     call, at, order = _in_order(call)
     kept = np.ones(call.n_keys, bool) if call.mask is None else call.mask
     mean = (kept / max(kept.sum(), 1))[None].astype(call.query.dtype)
@@ -122,6 +123,7 @@ def run_star(engine: Engine, call: Call) -> Result:
 
 def run_blockwise(engine: Engine, call: Call) -> Result:
     """Exact attention, a chunk of queries at a time over the keys in blocks."""
+    require_finite(query=call.query, key=call.key, value=call.value)
     q, k, v = project(call)
     split_heads(call.heads, query=q, value=v)
     n_queries, n_keys, size, causal = call.n_queries, call.n_keys, call.params["chunk_size"], call.params["causal"]

@@ -50,7 +50,7 @@ class SupportReference:
                 for of_head, share in zip(weights[:, i], shares, strict=True):
                     np.add.at(of_head, seen, share)
         if query.ndim == 2:
-            out = out.transpose(1, 0, 2).reshape(n_queries, -1)
+            out = out.transpose(1, 0, 2).reshape(n_queries, heads * v.shape[-1])
         return out, weights
 
 
