@@ -56,29 +56,26 @@ cdef int run(hyperbolic_t *h) except -1:
     return bad
 
 
-def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray value, double curvature, double beta,
+def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray value not None, double curvature, double beta,
            double clip, double epsilon, bint lorentz, bint tangent, cnp.ndarray mask, bint want_weights):
     """Hyperbolic attention: query (n_queries, dim), key (n, dim), value (n, value_dim); mask None or bool (n_queries, n).
 
-    Returns: (output, weights or None, whether something was NaN or infinite).  Without value there is no output, and
-    the weights are the scores, -beta * distance.
+    Returns: (output, weights or None, whether something was NaN or infinite).
     """
     cdef hyperbolic_t h
     cdef cnp.npy_intp shape[2]
-    cdef cnp.ndarray out = None, weights = None
+    cdef cnp.ndarray out, weights = None
     h.space = space_t(curvature, beta, clip, epsilon, lorentz, tangent)
     h.n_queries, h.n_keys, h.dim = cnp.PyArray_DIM(query, 0), cnp.PyArray_DIM(key, 0), cnp.PyArray_DIM(key, 1)
-    h.query, h.key, h.value, h.value_dim = floats(query), floats(key), NULL, 0
-    h.out, h.weights, h.mask, h.mask_row = NULL, NULL, NULL, 0
+    h.query, h.key, h.value, h.value_dim = floats(query), floats(key), floats(value), cnp.PyArray_DIM(value, 1)
+    h.weights, h.mask, h.mask_row = NULL, NULL, 0
     shape[0], shape[1] = h.n_queries, h.n_keys
-    if value is None or want_weights:
+    if want_weights:
         weights = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32, 0)
         h.weights = floats(weights)
-    if value is not None:
-        h.value, h.value_dim = floats(value), cnp.PyArray_DIM(value, 1)
-        shape[1] = h.value_dim
-        out = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32, 0)
-        h.out = floats(out)
+    shape[1] = h.value_dim
+    out = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32, 0)
+    h.out = floats(out)
     if mask is not None:
         h.mask, h.mask_row = <unsigned char *>cnp.PyArray_DATA(mask), h.n_keys if cnp.PyArray_NDIM(mask) > 1 else 0
     return out, weights, run(&h) != 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 from agentmem.attention import registry
 from agentmem.attention.attend import AttentionResult, attend
 from agentmem.attention.balance import load_balance_loss
+from agentmem.attention.forms.hyperbolic import curvature_for_depth
 from agentmem.attention.mechanism import Mechanism, Parameter, Weight
 from agentmem.attention.rows import attend_rows, maxsim
 from agentmem.attention.score import Ranked, rank, score
@@ -24,6 +25,7 @@ __all__ = [
     "Weight",
     "attend",
     "attend_rows",
+    "curvature_for_depth",
     "load_balance_loss",
     "maxsim",
     "rank",

@@ -94,7 +94,8 @@ def _by_row(name: str, given: object, n_queries: int, n_keys: int, kind: str) ->
     return of_keys[n_keys - n_queries :], of_keys
 
 
-def _edges(given: object, n_queries: int, n_keys: int) -> NDArray[np.int64]:
+def checked_edges(given: object, n_queries: int, n_keys: int) -> NDArray[np.int64]:
+    """Return the edges sorted, each once; raise InvalidInput for what is none."""
     came = np.asarray(given)
     if came.size == 0:
         return np.zeros((0, 2), np.int64)
@@ -187,7 +188,7 @@ def make_call(
         positions=order if positions is None else _by_row("positions", positions, n_queries, n_keys, "numbers"),
         ordered=positions is not None,
         segment_ids=None if segment_ids is None else _by_row("segment_ids", segment_ids, n_queries, n_keys, "integers"),
-        edges=None if edges is None else _edges(edges, n_queries, n_keys),
+        edges=None if edges is None else checked_edges(edges, n_queries, n_keys),
         context=None if context is None else _context(context, dim, value_dim, q.dtype),
         weights=checked_weights(declared, weights, sizes, q.dtype),
         want_weights=want_weights,

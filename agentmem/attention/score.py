@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem.attention import registry
-from agentmem.attention.call import Call, Weights, make_call, require_inputs
+from agentmem.attention.call import Call, Weights, checked_edges, make_call, require_inputs
 from agentmem.attention.engine import Engine, engine
 from agentmem.attention.forms import FORMS, SCORED
 from agentmem.attention.forms.memory import memory_scores
@@ -73,7 +73,7 @@ def _sequence_call(
         of_query, of_keys = segments if isinstance(segments, tuple) else (-1, segments)
         segments = np.append(integers("segment_ids", of_keys, len(keys))[order], of_query)
     if edges is not None:
-        edges = np.append(np.argsort(order), len(keys))[np.asarray(edges)]
+        edges = np.append(np.argsort(order), len(keys))[checked_edges(edges, len(keys) + 1, len(keys) + 1)]
     rows = np.concatenate([keys[order], query[None]])
     inputs = given | {"positions": positions, "segment_ids": segments, "edges": edges}
     return make_call(declared, rows, rows, None, params=params, want_weights=True, **inputs), order

@@ -103,5 +103,5 @@ def test_impossible_inputs() -> None:
         maxsim(QUERY, WEIGHTS, TABLE, offsets[:0], tokens)
     with pytest.raises(InvalidVector, match="query_vectors: expected finite"):
         maxsim(QUERY * np.float32(np.nan), WEIGHTS, TABLE, offsets, tokens)
-    with pytest.raises(InvalidInput, match="groups: expected record numbers from 0"):
+    with pytest.raises(InvalidInput, match="segment_ids: expected record numbers from 0"):
         score(QUERY, QUERY, mechanism="late-interaction", segment_ids=[0, -1])

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from agentmem.attention.catalogue import cross, flash, hyperbolic, interaction, linear, moe, multi_head, self_attention
+from agentmem.attention.catalogue import (
+    cross,
+    flash,
+    graph,
+    hyperbolic,
+    interaction,
+    linear,
+    moe,
+    multi_head,
+    self_attention,
+    sparse,
+)
 from agentmem.attention.mechanism import Mechanism
 
 CATALOGUE: tuple[Mechanism, ...] = (
@@ -10,8 +21,10 @@ CATALOGUE: tuple[Mechanism, ...] = (
     *self_attention.MECHANISMS,
     *cross.MECHANISMS,
     *linear.MECHANISMS,
+    *sparse.MECHANISMS,
     *flash.MECHANISMS,
     *moe.MECHANISMS,
     *hyperbolic.MECHANISMS,
+    *graph.MECHANISMS,
     *interaction.MECHANISMS,
 )

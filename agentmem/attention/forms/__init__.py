@@ -14,6 +14,7 @@ from agentmem.attention.engine import Engine
 from agentmem.attention.forms.differential import run_differential
 from agentmem.attention.forms.experts import run_experts, run_soft_experts
 from agentmem.attention.forms.gated import run_gated
+from agentmem.attention.forms.graph import run_graph
 from agentmem.attention.forms.hierarchy import run_hierarchy
 from agentmem.attention.forms.hyperbolic import run_hyperbolic
 from agentmem.attention.forms.landmarks import run_linformer, run_nystrom
@@ -23,6 +24,7 @@ from agentmem.attention.forms.memory import run_memory
 from agentmem.attention.forms.mixture import run_mixture
 from agentmem.attention.forms.relative import run_disentangled, run_relative
 from agentmem.attention.forms.softmax import run_softmax
+from agentmem.attention.forms.support import run_blockwise, run_longformer, run_star, run_support
 from agentmem.attention.forms.synthesizer import run_synthesizer
 from agentmem.attention.forms.talking import run_talking
 from agentmem.attention.inputs import Floats
@@ -38,6 +40,11 @@ FORMS: Mapping[str, Form] = MappingProxyType(
         "disentangled": run_disentangled,
         "talking": run_talking,
         "synthesizer": run_synthesizer,
+        "support": run_support,
+        "longformer": run_longformer,
+        "star": run_star,
+        "blockwise": run_blockwise,
+        "graph": run_graph,
         "hyperbolic": run_hyperbolic,
         "linear": run_linear,
         "nystrom": run_nystrom,

@@ -13,9 +13,10 @@ from agentmem.attention.native.interaction import InteractionKernels
 from agentmem.attention.native.linear import LinearKernels
 from agentmem.attention.native.routing import RoutingKernels
 from agentmem.attention.native.softmax import SoftmaxKernels
+from agentmem.attention.native.support import SupportKernels
 
 
-class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, LinearKernels, RoutingKernels):
+class Native(SoftmaxKernels, SupportKernels, HyperbolicKernels, InteractionKernels, LinearKernels, RoutingKernels):
     """The engine over the compiled kernels.
 
     Args:
@@ -24,7 +25,7 @@ class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, LinearKernel
 
     name = "native"
     dtype = np.float32
-    MODULES = ("attention", "hyperbolic", "linear", "maxsim")
+    MODULES = ("attention", "hyperbolic", "linear", "maxsim", "support")
 
     def __init__(self, modules: Mapping[str, ModuleType]) -> None:
         self.rows: Any = modules["attention"].attend_rows
@@ -32,3 +33,4 @@ class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, LinearKernel
         self._hyperbolic: Any = modules["hyperbolic"]
         self._linear: Any = modules["linear"]
         self._maxsim: Any = modules["maxsim"]
+        self._support: Any = modules["support"]

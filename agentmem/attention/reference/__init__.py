@@ -13,9 +13,12 @@ from agentmem.attention.reference.interaction import InteractionReference
 from agentmem.attention.reference.linear import LinearReference
 from agentmem.attention.reference.routing import RoutingReference
 from agentmem.attention.reference.softmax import SoftmaxReference
+from agentmem.attention.reference.support import SupportReference
 
 
-class Reference(SoftmaxReference, HyperbolicReference, InteractionReference, LinearReference, RoutingReference):
+class Reference(
+    SoftmaxReference, SupportReference, HyperbolicReference, InteractionReference, LinearReference, RoutingReference
+):
     """The engine in NumPy."""
 
     name = "numpy"

@@ -95,16 +95,11 @@ class HyperbolicReference:
         self, query: Floats, key: Floats, value: Floats, *, space: Space, mask: Mask | None, want_weights: bool
     ) -> tuple[Floats, Floats | None]:
         """Return the Einstein midpoints of the values, and the weights (n_queries, n_keys)."""
-        scores = self.hyperbolic_scores(query, key, space=space)
-        require_finite(value=value)
+        require_finite(query=query, key=key, value=value)
+        scores = -space.beta * distances(space, place(space, query), place(space, key))
         weights = softmax_rows(scores if mask is None else np.where(mask, scores, -np.inf))
         points = place(space, value)
         total = (weights @ points.gamma)[:, None]
         mixed = weights @ points.spatial
         klein = np.divide(mixed, total, out=np.zeros_like(mixed), where=total > 0)
         return from_klein(space, klein), weights if want_weights else None
-
-    def hyperbolic_scores(self, query: Floats, key: Floats, *, space: Space) -> Floats:
-        """Return −beta · distance, (n_queries, n_keys)."""
-        require_finite(query=query, key=key)
-        return -space.beta * distances(space, place(space, query), place(space, key))
