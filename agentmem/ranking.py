@@ -28,6 +28,10 @@ from agentmem.rerank.lexicon import phrase_scores
 from agentmem.terms import TIME_IDS, WordPieces
 from agentmem.validation import shown
 
+OTHERS = ("auto", "prf")
+"""What ``mechanism`` may be besides a fusion and a mechanism of the catalogue."""
+PRF_SCALE = 20.0
+"""Sharpness of the softmax over candidates in "prf": a cosine lower by 0.05 weighs e times less."""
 RADIUS = 3
 """A turn is judged with this many turns on either side of it."""
 BACKGROUND_ROWS = 512
@@ -41,8 +45,8 @@ def check_mechanism(name: str) -> str:
     Raises:
         UnknownMechanism: the message lists those that exist.
     """
-    if not isinstance(name, str) or not (name == "auto" or name in fusion.FUSIONS or attention.registry.has(name)):
-        known = ("auto", *fusion.FUSIONS, *attention.registry.list())
+    if not isinstance(name, str) or not (name in OTHERS or name in fusion.FUSIONS or attention.registry.has(name)):
+        known = (*OTHERS, *fusion.FUSIONS, *attention.registry.list())
         raise UnknownMechanism(f"no mechanism is called {shown(name)}; there are {', '.join(known)}")
     return name
 
@@ -82,7 +86,10 @@ class Ranker:
         name = ctx.attention_config.mechanism
         if ctx.embedding is None:
             raise InvalidInput(f"mechanism {name!r} needs a query vector and there is none")
-        if name == "late-interaction":
+        if name == "prf":
+            params = {"scale": PRF_SCALE} | ctx.attention_config.params
+            scores = attention.prf(ctx.embedding, view.vectors(found.rows), params=params)
+        elif name == "late-interaction":
             scores = np.nan_to_num(self._late(view, found, found.rows), nan=-np.inf)
         else:
             columns = view.columns(found.rows)
@@ -96,6 +103,7 @@ class Ranker:
                 weights=ctx.attention_config.weights,
                 positions=_places(columns, declared) if "positions" in taken else None,
                 segment_ids=_numbered(columns.thread_key) if "segment_ids" in taken else None,
+                edges=_from_query(len(found.rows)) if "edges" in taken else None,
             )
         return fusion.ranking_of(_plain(ctx, view, found), scores[None], (name,))
 
@@ -188,6 +196,11 @@ def _numbered(keys: Int64) -> Int64:
     """Return small numbers in the place of keys, -1 for none."""
     numbers = np.unique(keys, return_inverse=True)[1].astype(np.int64)
     return np.where(keys == 0, np.int64(-1), numbers)
+
+
+def _from_query(count: int) -> Int64:
+    """Return the edges from the query, the row behind the candidates, to each of them."""
+    return np.stack([np.full(count, count, np.int64), np.arange(count)], axis=1)
 
 
 def _places(columns: Columns, declared: attention.Mechanism) -> NDArray[np.float64]:

@@ -111,7 +111,7 @@ class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, Reembedd
             namespace: exact; with a trailing "/" the whole branch below; None everything.
             filter: see docs/filters.md.
             mechanism: "auto" (memory-heads for text, dense for a vector alone), "memory-heads", "dense", "lexical",
-                "rrf", "convex", or an attention mechanism of the catalogue.
+                "rrf", "convex", "prf" (similarity to the attended query), or an attention mechanism of the catalogue.
             ef: breadth of the graph search; larger finds more and takes longer.
             exact: scan instead of walking the graph.
             min_score: leave out hits that score less; scores are comparable within one mechanism only.

@@ -13,7 +13,7 @@ from agentmem.attention.balance import load_balance_loss
 from agentmem.attention.forms.hyperbolic import curvature_for_depth
 from agentmem.attention.mechanism import Mechanism, Parameter, Weight
 from agentmem.attention.rows import attend_rows, maxsim
-from agentmem.attention.score import Ranked, rank, score
+from agentmem.attention.score import Ranked, prf, rank, score
 from agentmem.attention.weights import AttentionWeights
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "curvature_for_depth",
     "load_balance_loss",
     "maxsim",
+    "prf",
     "rank",
     "registry",
     "score",

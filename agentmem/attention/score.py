@@ -149,6 +149,37 @@ def score(
     return result
 
 
+def prf(
+    query: object, keys: object, *, mechanism: str = "scaled-dot", blend: float = 0.5, **inputs: Any
+) -> NDArray[np.float32]:
+    """Return each candidate's similarity to the attended query: pseudo-relevance feedback, higher is better.
+
+    The attended query is (1 − blend) · q + blend · Σ_j w_j k_j, both parts of length one, w the candidates' scores by
+    ``score``.  It rewards candidates that resemble what was found already, and measured retrieval is worse for it: see
+    docs/quality.md.
+
+    Args:
+        query: float32 or float64 (dim,).
+        keys: (n, dim), one row a candidate.
+        mechanism: what weighs the candidates.
+        blend: the attended part, from 0 (the cosine) to 1.
+        inputs: as for ``score``.
+
+    Raises:
+        InvalidInput: a blend out of range, and what ``score`` raises.
+
+    Source: Rocchio 1971, with attention in the place of equal weights.
+    """
+    if not 0 <= blend <= 1:
+        raise InvalidInput(f"blend must be from 0 to 1, not {blend!r}")
+    weights = score(query, keys, mechanism=mechanism, **inputs).astype(np.float64)
+    q, rows = floats("query", query, (1,)).astype(np.float64), floats("keys", keys, (2,)).astype(np.float64)
+    if len(weights) != len(rows):
+        raise InvalidInput(f"prf: {mechanism} scored {len(weights)} of {len(rows)} candidates; leave segment_ids out")
+    attended = (1 - blend) * normalised(q) + blend * normalised(weights @ rows)
+    return (normalised(rows) @ attended).astype(np.float32)
+
+
 def rank(query: object, keys: object, *, mechanism: str, k: int | None = None, **inputs: Any) -> Ranked:
     """Return candidates best first by ``score``; equal scores, such as outside a support, by dot product, then index.
 
