@@ -80,6 +80,16 @@ def test_register(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(score(ONE[0], np.eye(3, 4, dtype=np.float32), mechanism="sharp"), [1 / 3] * 3)
     near = np.array([[1, 0, 0, 0], [0, 0, 0, 0]], np.float32) * math.log(3) / 2
     np.testing.assert_allclose(score(ONE[0], near, mechanism="sharp"), [3 / 4, 1 / 4], rtol=1e-6)
+    rotary = Mechanism(
+        name="turned", form="softmax", score="rotary", needs=("positions",), parameters=(scale,), **words
+    )
+    registry.register(rotary)
+    places = {"positions": np.arange(3), "params": {"scale": 2.0}}
+    one = attend(ONE, ONE, mechanism="rotary-mha", **(places | {"params": {"heads": 1, "scale": 2.0}}))
+    np.testing.assert_array_equal(attend(ONE, ONE, mechanism="turned", **places).output, one.output)
+    registry.register(Mechanism(name="vague", form="softmax", bias="nearness", parameters=(scale,), **words))
+    with pytest.raises(InvalidInput, match="vague: bias 'nearness'; form 'softmax' knows '', 'slopes'"):
+        attend(ONE, ONE, mechanism="vague")
     with pytest.raises(InvalidInput, match="there is a mechanism 'sharp' already"):
         registry.register(Mechanism(name="sharp", form="softmax", parameters=(scale,), **words))
     with pytest.raises(InvalidInput, match="form 'softmax' also reads scale"):
