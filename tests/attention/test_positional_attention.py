@@ -212,6 +212,33 @@ def test_parity_by_place(
     assert_within_budget(came.output, disentangled, query, key, table, value, n=n, place=place, turned=halves)
 
 
+@pytest.mark.parametrize("n_queries", [1, 40])
+@pytest.mark.parametrize("causal", [False, True])
+def test_parity_over_several_blocks(backend: str, n_queries: int, causal: bool) -> None:
+    # more keys than one block holds, the later ones the better: the running maximum moves from block to block
+    n_keys, n, head_dim = 2_500, 2, 6
+    query, value = rows(1, n_queries, n * head_dim), rows(3, n_keys, n * head_dim)
+    key = rows(2, n_keys, n * head_dim) * np.linspace(0.1, 3, n_keys, dtype=np.float32)[:, None]
+    place, tables = places(4, n_keys), rows(5, 2, 9, head_dim)
+    kwargs = {"n": n, "place": place, "causal": causal}
+    came = attend(
+        query,
+        key,
+        value,
+        mechanism="relative-position-attention",
+        params={"heads": n, "distance": 4, "causal": causal},
+        weights={"relative_key": tables[0], "relative_value": tables[1]},
+        positions=place,
+        return_weights=True,
+        backend=backend,
+    )
+    assert_within_budget(came.output, relative, query, key, tables[0], tables[1], value, **kwargs)
+    np.testing.assert_allclose(came.weights.sum(-1), 1, rtol=1e-4)
+    params = {"heads": n, "causal": causal}
+    came = attend(query, key, value, mechanism="alibi-mha", params=params, positions=place, backend=backend)
+    assert_within_budget(came.output, alibi, query, key, value, **kwargs)
+
+
 def test_rotary_sees_distances_only(backend: str) -> None:
     query, key = rows(1, 3, 32), rows(2, 9, 32)
     near = attend(query, key, mechanism="rotary-mha", positions=np.arange(9), backend=backend).output
