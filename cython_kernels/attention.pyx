@@ -21,7 +21,7 @@ cdef extern from "attention_softmax.h" nogil:
         const float *matrix
         int64_t matrix_head
     ctypedef struct attention_t:
-        int64_t heads, n_queries, n_keys, dim, value_dim, sharing
+        int64_t heads, n_queries, n_keys, dim, value_dim, groups
         const float *query
         const float *key
         const float *value
@@ -94,14 +94,13 @@ cdef int64_t default_block(attention_t *a) noexcept:
 cdef cnp.ndarray lay_out(attention_t *a, int64_t heads, cnp.ndarray query, cnp.ndarray key, cnp.ndarray value):
     """Fill in shapes, strides and data; return the output, laid out as the query is."""
     cdef bint split = cnp.PyArray_NDIM(query) == 3
-    cdef int64_t merged = 1 if split else heads, groups
+    cdef int64_t merged = 1 if split else heads
     cdef cnp.npy_intp shape[3]
     a.heads = heads
     a.n_queries, a.n_keys = cnp.PyArray_DIM(query, split), cnp.PyArray_DIM(key, split)
     a.dim = cnp.PyArray_DIM(query, 1 + split) // merged
-    groups = cnp.PyArray_DIM(key, 0) if split else cnp.PyArray_DIM(key, 1) // a.dim
-    a.sharing = heads // groups
-    a.value_dim = cnp.PyArray_DIM(value, 1 + split) // (1 if split else groups)
+    a.groups = cnp.PyArray_DIM(key, 0) if split else cnp.PyArray_DIM(key, 1) // a.dim
+    a.value_dim = cnp.PyArray_DIM(value, 1 + split) // (1 if split else a.groups)
     a.query, a.key, a.value = floats(query), floats(key), floats(value)
     a.query_row, a.out_row = merged * a.dim, merged * a.value_dim
     a.key_row, a.value_row = cnp.PyArray_DIM(key, 1 + split), cnp.PyArray_DIM(value, 1 + split)
@@ -118,52 +117,41 @@ cdef cnp.ndarray lay_out(attention_t *a, int64_t heads, cnp.ndarray query, cnp.n
     return out
 
 
-cdef class Bias:
-    """What is added to the scores: C pointers into arrays that are kept here.
+cdef inline void *data(object array) noexcept:
+    return cnp.PyArray_DATA(array) if array is not None else NULL
 
-    Args: places of queries and keys float64, or None; slopes (heads,), query_table (heads, n_queries, buckets),
-    key_table (heads, n_keys, buckets), matrix (heads or 1, n_queries, n_keys): float32 or None; causal by place;
-    want_sums for ``sums`` (heads, n_queries, buckets), of the weights.
-    """
 
-    cdef attention_bias_t b
-    cdef object kept
-    cdef readonly cnp.ndarray sums
-
-    def __init__(self, int64_t heads, int64_t n_queries, int64_t n_keys, cnp.ndarray query_place,
-                 cnp.ndarray key_place, bint causal, cnp.ndarray slopes, int64_t buckets, cnp.ndarray query_table,
-                 cnp.ndarray key_table, cnp.ndarray matrix, bint want_sums):
-        cdef cnp.npy_intp shape[3]
-        cdef bint placed = query_place is not None
-        self.kept = query_place, key_place, slopes, query_table, key_table, matrix
-        self.b.heads, self.b.n_queries, self.b.n_keys = heads, n_queries, n_keys
-        self.b.query_place = <double *>cnp.PyArray_DATA(query_place) if placed else NULL
-        self.b.key_place = <double *>cnp.PyArray_DATA(key_place) if placed else NULL
-        self.b.causal, self.b.buckets = causal, buckets
-        self.b.slopes = floats(slopes) if slopes is not None else NULL
-        self.b.query_table = floats(query_table) if query_table is not None else NULL
-        self.b.key_table = floats(key_table) if key_table is not None else NULL
-        self.b.matrix = floats(matrix) if matrix is not None else NULL
-        self.b.matrix_head = n_queries * n_keys if matrix is not None and cnp.PyArray_DIM(matrix, 0) > 1 else 0
-        self.b.bucket_sums = NULL
-        if want_sums:
-            shape[0], shape[1], shape[2] = heads, n_queries, buckets
-            self.sums = empty(3, shape, cnp.NPY_FLOAT32)
-            self.b.bucket_sums = floats(self.sums)
+cdef cnp.ndarray lay_out_bias(attention_t *a, attention_bias_t *b, tuple given):
+    """Have ``b`` added to the scores; return the sums of weights (heads, n_queries, buckets), None where not wanted."""
+    cdef cnp.ndarray sums = None
+    cdef cnp.npy_intp shape[3]
+    queries, keys, causal, slopes, buckets, query_table, key_table, matrix, want_sums = given
+    a.bias = b
+    b.heads, b.n_queries, b.n_keys, b.causal, b.buckets = a.heads, a.n_queries, a.n_keys, causal, buckets
+    b.query_place, b.key_place = <double *>data(queries), <double *>data(keys)
+    b.slopes, b.matrix = <float *>data(slopes), <float *>data(matrix)
+    b.query_table, b.key_table = <float *>data(query_table), <float *>data(key_table)
+    b.matrix_head = a.n_queries * a.n_keys if matrix is not None and len(matrix) > 1 else 0
+    if want_sums:
+        shape[0], shape[1], shape[2] = a.heads, a.n_queries, b.buckets
+        sums = empty(3, shape, cnp.NPY_FLOAT32)
+    b.bucket_sums = <float *>data(sums)
+    return sums
 
 
 def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray value not None, int64_t heads,
-           double scale, bint causal, int64_t block, int64_t top_k, bint cosine, cnp.ndarray mask, Bias bias,
+           double scale, bint causal, int64_t block, int64_t top_k, bint cosine, cnp.ndarray mask, tuple bias,
            double dropout, int64_t seed, bint want_weights):
     """Softmax attention; arrays are (n, heads * dim) or (heads, n, dim), key and value with as many heads or fewer.
 
     Args: block 0 chooses by cache size; top_k 0 takes all keys; cosine normalises query and key by head; mask is None
-    or bool of shape (n_keys,), (n_queries, n_keys) or (heads, n_queries, n_keys).
-    Returns: (output, weights or None, whether something was NaN or infinite).
+    or bool of shape (n_keys,), (n_queries, n_keys) or (heads, n_queries, n_keys); bias is None or (places of queries and
+    keys, causal by place, slopes, buckets, query_table, key_table, matrix, want_sums), as attention_bias.h has them.
+    Returns: (output, weights or None, sums of weights by bucket or None, whether something was NaN or infinite).
     """
     cdef attention_t a
-    cdef cnp.ndarray out = lay_out(&a, heads, query, key, value), weights = None, query_norm, key_norm
-    cdef int64_t groups = heads // a.sharing
+    cdef attention_bias_t b
+    cdef cnp.ndarray out = lay_out(&a, heads, query, key, value), weights = None, sums = None, query_norm, key_norm
     cdef cnp.npy_intp shape[3]
     shape[0], shape[1], shape[2] = heads, a.n_queries, a.n_keys
     if mask is not None:
@@ -171,20 +159,20 @@ def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray val
         a.mask_row = a.n_keys if cnp.PyArray_NDIM(mask) > 1 else 0
         a.mask_head = a.n_queries * a.n_keys if cnp.PyArray_NDIM(mask) > 2 else 0
     if bias is not None:
-        a.bias = &bias.b
+        sums = lay_out_bias(&a, &b, bias)
     if want_weights:
         weights = empty(3, shape, cnp.NPY_FLOAT32)
         a.weights = floats(weights)
     if cosine:
         query_norm = empty(2, shape, cnp.NPY_FLOAT32)
-        shape[0], shape[1] = groups, a.n_keys
+        shape[0], shape[1] = a.groups, a.n_keys
         key_norm = empty(2, shape, cnp.NPY_FLOAT32)
         a.query_norm, a.key_norm = floats(query_norm), floats(key_norm)
         attention_norms(a.query, heads, a.n_queries, a.dim, a.query_head, a.query_row, floats(query_norm))
-        attention_norms(a.key, groups, a.n_keys, a.dim, a.key_head, a.key_row, floats(key_norm))
+        attention_norms(a.key, a.groups, a.n_keys, a.dim, a.key_head, a.key_row, floats(key_norm))
     a.scale, a.causal, a.top_k, a.dropout, a.seed = <float>scale, causal, top_k, <float>dropout, <uint32_t>seed
     a.block = max(a.n_keys, 1) if top_k else min(block, max(a.n_keys, 1)) if block else default_block(&a)
-    return out, weights, run(&a) != 0
+    return out, weights, sums, run(&a) != 0
 
 
 cdef inline bint is_matrix(cnp.ndarray array, int kind, int ndim) noexcept:
@@ -231,13 +219,13 @@ def attend_rows(matrix, rows, query, scale):
     cdef cnp.ndarray out = empty(ndim, shape + (2 - ndim), cnp.NPY_FLOAT32)
     shape[1] = m
     cdef cnp.ndarray weights = empty(ndim, shape + (2 - ndim), cnp.NPY_FLOAT32)
-    a.heads = a.sharing = a.n_queries = 1
+    a.heads = a.n_queries = 1
     a.query_row = a.query_head = a.key_head = a.value_head = a.out_head = 0
     a.key = a.value = floats(matrix)
     a.key_row = a.value_row = a.out_row = a.dim
     a.mask, a.query_norm, a.key_norm, a.bias = NULL, NULL, NULL, NULL
     a.scale = <float>(1 / sqrt(<double>a.dim)) if scale is None else <float>scale
-    a.causal, a.top_k, a.dropout = 0, 0, 0
+    a.causal, a.top_k, a.dropout, a.groups = 0, 0, 0, 0
     for i in range(batch):
         a.index = index + i * step
         live = live_rows(a.index, m, limit)

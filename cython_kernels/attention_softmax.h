@@ -10,7 +10,7 @@ enum { QUERY_TILE = 32, ROWS_AHEAD = 48 };
 
 typedef struct {
     int64_t heads, n_queries, n_keys, dim, value_dim;
-    int64_t sharing;             /* heads that one head of keys and values serves */
+    int64_t groups;              /* heads of keys and values, 0: as many as heads */
     const float *query, *key, *value;
     float *out;
     int64_t query_row, query_head, key_row, key_head, value_row, value_head, out_row, out_head;
@@ -31,6 +31,12 @@ typedef struct {
 static int64_t attention_scratch(const attention_t *a)
 {
     return 2 * (a->block + EIGHT) + 2 * QUERY_TILE * a->heads;
+}
+
+/* The head of keys and values that a head attends to. */
+AGENTMEM_INLINE int64_t group_of(const attention_t *a, int64_t head)
+{
+    return a->groups ? head * a->groups / a->heads : head;
 }
 
 /* The value of rank k (1 = largest) among n; x is reordered.  Hoare's selection. */
@@ -79,12 +85,12 @@ AGENTMEM_INLINE float block_scores(const attention_t *a, int64_t head, int64_t i
                                    float *scores)
 {
     const float *q = a->query + head * a->query_head + i * a->query_row;
-    const float *key = a->key + head / a->sharing * a->key_head;
+    const float *key = a->key + group_of(a, head) * a->key_head;
     const int64_t *index = a->index ? a->index + start : NULL;
     const float scale = a->query_norm ? a->scale * a->query_norm[head * a->n_queries + i] : a->scale;
     dot_rows(q, index ? key : key + start * a->key_row, index, a->key_row, n, a->dim, scale, scores);
     if (a->key_norm) {
-        const float *norm = a->key_norm + head / a->sharing * a->n_keys + start;
+        const float *norm = a->key_norm + group_of(a, head) * a->n_keys + start;
 #pragma omp simd
         for (int64_t j = 0; j < n; j++)
             scores[j] *= norm[j];
@@ -118,7 +124,7 @@ AGENTMEM_INLINE float attend_block(const attention_t *a, int64_t head, int64_t i
                                    float *scores, float *top, float *sum)
 {
     float *out = a->out + head * a->out_head + i * a->out_row;
-    const float *value = a->value + head / a->sharing * a->value_head;
+    const float *value = a->value + group_of(a, head) * a->value_head;
     const int buckets = a->bias && a->bias->bucket_sums;
     const int64_t *index = a->index ? a->index + start : NULL;
     if (index) {

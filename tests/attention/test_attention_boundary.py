@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agentmem import attention
-from agentmem.attention import Mechanism, Parameter, attend, registry, score
+from agentmem.attention import AttentionWeights, Mechanism, Parameter, attend, registry, score
 from agentmem.attention.engine import engine
 from agentmem.attention.native import Native
 from agentmem.attention.reference import Reference
@@ -25,11 +25,25 @@ FIRST = {
     "scaled-dot",
     "standard-mha",
 }
+HEADS = {
+    "alibi-mha",
+    "bidirectional-self-attention",
+    "causal-self-attention",
+    "differential-attention",
+    "disentangled-attention",
+    "grouped-query-attention",
+    "mixture-attention",
+    "multi-query-attention",
+    "relative-position-attention",
+    "rotary-mha",
+    "synthesizer-attention",
+    "talking-heads-attention",
+}
 ONE = np.ones((3, 4), np.float32)
 
 
 def test_catalogue_is_complete_and_sorted() -> None:
-    assert set(registry.list()) >= FIRST
+    assert set(registry.list()) >= FIRST | HEADS
     assert registry.list() == sorted(registry.list())
     families = {name: registry.by_category(name) for name in registry.categories()}
     assert sorted(m.name for family in families.values() for m in family) == registry.list()
@@ -39,7 +53,7 @@ def test_catalogue_is_complete_and_sorted() -> None:
     assert sorted(attention.__all__) == attention.__all__
 
 
-@pytest.mark.parametrize("name", sorted(FIRST))
+@pytest.mark.parametrize("name", sorted(FIRST | HEADS))
 def test_declarations_hold_for_their_own_defaults(name: str) -> None:
     declared = registry.get(name)
     assert declared.name == name
@@ -66,6 +80,16 @@ def test_register(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(score(ONE[0], np.eye(3, 4, dtype=np.float32), mechanism="sharp"), [1 / 3] * 3)
     near = np.array([[1, 0, 0, 0], [0, 0, 0, 0]], np.float32) * math.log(3) / 2
     np.testing.assert_allclose(score(ONE[0], near, mechanism="sharp"), [3 / 4, 1 / 4], rtol=1e-6)
+    rotary = Mechanism(
+        name="turned", form="softmax", score="rotary", needs=("positions",), parameters=(scale,), **words
+    )
+    registry.register(rotary)
+    places = {"positions": np.arange(3), "params": {"scale": 2.0}}
+    one = attend(ONE, ONE, mechanism="rotary-mha", **(places | {"params": {"heads": 1, "scale": 2.0}}))
+    np.testing.assert_array_equal(attend(ONE, ONE, mechanism="turned", **places).output, one.output)
+    registry.register(Mechanism(name="vague", form="softmax", bias="nearness", parameters=(scale,), **words))
+    with pytest.raises(InvalidInput, match="vague: bias 'nearness'; form 'softmax' knows '', 'slopes'"):
+        attend(ONE, ONE, mechanism="vague")
     with pytest.raises(InvalidInput, match="there is a mechanism 'sharp' already"):
         registry.register(Mechanism(name="sharp", form="softmax", parameters=(scale,), **words))
     with pytest.raises(InvalidInput, match="form 'softmax' also reads scale"):
@@ -158,6 +182,25 @@ def test_both_engines_have_the_same_methods() -> None:
 def test_errors_say_what_came_and_what_to_do(backend: str, call: object, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call(backend)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("mechanism", sorted(HEADS | {"cross-attention", "standard-mha"}))
+@pytest.mark.parametrize("which", ["query", "key", "value"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity_are_refused_before_projections(
+    backend: str, mechanism: str, which: str, bad: float, projected: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.standard_normal((9, 16)).astype(np.float32) for name in ("query", "key", "value")}
+    arrays[which][4, 3] = bad
+    declared = registry.get(mechanism)
+    made = AttentionWeights.init(mechanism, dim=16, n_keys=9)
+    needed = {"hidden", "scores"} | {weight.name for weight in declared.weights if weight.required}
+    weights = {name: made[name] for name in made if projected or name in needed}
+    positions = np.arange(9) if declared.needs else None
+    with pytest.raises(InvalidVector, match=rf"{which}: expected finite numbers, came NaN or infinity at \[4, 3\]"):
+        attend(**arrays, mechanism=mechanism, positions=positions, weights=weights, backend=backend)
 
 
 @pytest.mark.parametrize("mechanism", sorted(FIRST - {"late-interaction"}))

@@ -45,6 +45,21 @@ def test_known_answer_of_means(backend: str) -> None:
     np.testing.assert_array_equal(same.output, came.output)
 
 
+def test_known_answer_across(backend: str) -> None:
+    # a source of two rows is asked by one of another: W_Q turns 2 into ln 3, W_V doubles the first number
+    asked, source = np.array([[2]], np.float32), np.array([[1], [0]], np.float32)
+    value = np.array([[1, 5], [3, 1]], np.float32)
+    learned = {
+        "query": np.array([[LN3 / 2]], np.float32),
+        "value": np.array([[2], [0]], np.float32),
+        "output": np.array([[1, -1]], np.float32),
+        "output_bias": np.array([0, 10], np.float32),
+    }
+    params = {"scale": 1.0}
+    came = attend(asked, source, value, mechanism="cross-attention", params=params, weights=learned, backend=backend)
+    np.testing.assert_allclose(came.output, [[3, 7]], rtol=1e-6)
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([1, 3, 33, 40]),
@@ -60,8 +75,8 @@ def test_parity_of_groups(
     query, value_dim = rows(seed, n_queries, n * head_dim), 5
     key, value = rows(seed + 1, n_keys, groups * head_dim), rows(seed + 2, n_keys, groups * value_dim)
     cut = (np.stack(np.split(x, h, axis=1)) for x, h in ((query, n), (key, groups), (value, groups)))
-    params = {"groups": groups}
-    came = attend(*cut, mechanism=GROUPED, params=params, backend=backend).output
+    mechanism, params = (SHARED, {}) if groups == 1 else (GROUPED, {"groups": groups})
+    came = attend(*cut, mechanism=mechanism, params=params, backend=backend).output
     flat = came.transpose(1, 0, 2).reshape(n_queries, n * value_dim)
     assert_within_budget(flat, grouped, query, key, value, n=n, groups=groups)
 

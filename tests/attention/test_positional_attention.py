@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import assert_within_budget, heads, softmax
+from oracle import ODD, assert_within_budget, heads, softmax
 from oracle_softmax import alibi, disentangled, relative, rotary
 
 from agentmem.attention import AttentionWeights, attend, score
@@ -212,6 +212,33 @@ def test_parity_by_place(
     assert_within_budget(came.output, disentangled, query, key, table, value, n=n, place=place, turned=halves)
 
 
+@pytest.mark.parametrize("n_queries", [1, 40])
+@pytest.mark.parametrize("causal", [False, True])
+def test_parity_over_several_blocks(backend: str, n_queries: int, causal: bool) -> None:
+    # more keys than one block holds, the later ones the better: the running maximum moves from block to block
+    n_keys, n, head_dim = 2_500, 2, 6
+    query, value = rows(1, n_queries, n * head_dim), rows(3, n_keys, n * head_dim)
+    key = rows(2, n_keys, n * head_dim) * np.linspace(0.1, 3, n_keys, dtype=np.float32)[:, None]
+    place, tables = places(4, n_keys), rows(5, 2, 9, head_dim)
+    kwargs = {"n": n, "place": place, "causal": causal}
+    came = attend(
+        query,
+        key,
+        value,
+        mechanism="relative-position-attention",
+        params={"heads": n, "distance": 4, "causal": causal},
+        weights={"relative_key": tables[0], "relative_value": tables[1]},
+        positions=place,
+        return_weights=True,
+        backend=backend,
+    )
+    assert_within_budget(came.output, relative, query, key, tables[0], tables[1], value, **kwargs)
+    np.testing.assert_allclose(came.weights.sum(-1), 1, rtol=1e-4)
+    params = {"heads": n, "causal": causal}
+    came = attend(query, key, value, mechanism="alibi-mha", params=params, positions=place, backend=backend)
+    assert_within_budget(came.output, alibi, query, key, value, **kwargs)
+
+
 def test_rotary_sees_distances_only(backend: str) -> None:
     query, key = rows(1, 3, 32), rows(2, 9, 32)
     near = attend(query, key, mechanism="rotary-mha", positions=np.arange(9), backend=backend).output
@@ -233,10 +260,11 @@ def test_without_places_or_tables_it_is_plain(backend: str, mechanism: str) -> N
 
 
 @pytest.mark.parametrize("mechanism", SELF)
-def test_self_attention_is_masked_multi_head_attention(backend: str, mechanism: str) -> None:
-    x = rows(3, 33, 24)
+@pytest.mark.parametrize("n", ODD)
+def test_parity_of_self_attention(backend: str, mechanism: str, n: int) -> None:
+    x = rows(3, n, 24)
     came = attend(x, x, mechanism=mechanism, params={"heads": 3}, backend=backend)
-    seen = np.tri(33, dtype=bool) if mechanism.startswith("causal") else np.ones((33, 33), bool)
+    seen = np.tri(n, dtype=bool) if mechanism.startswith("causal") else np.ones((n, n), bool)
     assert_within_budget(came.output, heads, x, x, x, n=3, mask=seen)
 
 

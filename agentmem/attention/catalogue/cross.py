@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentmem.attention.catalogue.shared import PROJECTIONS, SCALE, heads
+from agentmem.attention.catalogue.shared import BIASES, HEAD_DIM, PROJECTIONS, SCALE, heads
 from agentmem.attention.mechanism import Mechanism, Parameter, Weight
 
 MECHANISMS = (
@@ -10,11 +10,14 @@ MECHANISMS = (
         name="cross-attention",
         category="cross",
         summary="queries from one source, keys and values from another; projections are the identity unless given",
+        formula="out_i = Σ_j softmax_j(W_Q x_i · W_K y_j / √d_h) W_V y_j, by head; x one source, y the other",
         form="softmax",
-        parameters=(heads(1), SCALE),
-        weights=PROJECTIONS,
+        parameters=(heads(1), HEAD_DIM, SCALE),
+        weights=(*PROJECTIONS, *BIASES),
         can_reorder=True,
         why="only through learned projections or several heads; with one identity head the order is the dot product's",
+        complexity="O(n_queries · n_keys · d)",
+        best_for="questions put to documents: rows of one source that look up rows of another",
         paper="Vaswani 2017, arXiv:1706.03762; Bahdanau 2014, arXiv:1409.0473",
     ),
     Mechanism(

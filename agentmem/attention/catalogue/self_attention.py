@@ -162,7 +162,7 @@ MECHANISMS = (
         sequence=True,
         can_reorder=True,
         why="a learned mix of the heads' logits, and of their weights, which may be negative",
-        complexity="O(heads · n² d): the mixes are made without an n × n array",
+        complexity="O(n² (d + heads²)), by parts of the queries",
         best_for="few dimensions a head: what one head finds helps the others",
         paper="Shazeer 2020, arXiv:2003.02436",
     ),

@@ -1,7 +1,4 @@
-"""Softmax attention with one head or several, by the atoms of its declaration.
-
-Atoms read here: score "rotary"; bias "slopes"; support "causal"; layout "grouped".
-"""
+"""Softmax attention with one head or several, by the atoms of its declaration."""
 
 from __future__ import annotations
 
@@ -14,9 +11,24 @@ from agentmem.attention.forms.projections import by_row, project, project_output
 from agentmem.attention.inputs import Floats, require_finite, split_heads
 from agentmem.errors import InvalidInput
 
+THETA = 10_000.0
+"""The base of rotary wavelengths where a declaration has no parameter for it."""
+ATOMS = {"score": ("dot", "rotary"), "bias": ("", "slopes"), "support": ("", "causal"), "layout": ("", "grouped")}
+"""What a declaration may say; the first is plain attention."""
+
 
 def run_softmax(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
-    """Project, attend with ``heads`` heads, project back."""
+    """Project, attend with ``heads`` heads, project back.
+
+    Raises:
+        InvalidInput: an atom that this form does not know, rows that heads do not divide, or weights that do not fit.
+    """
+    for atom, known in ATOMS.items():
+        if getattr(call.declared, atom) not in known:
+            came = getattr(call.declared, atom)
+            raise InvalidInput(
+                f"{call.declared.name}: {atom} {came!r}; form 'softmax' knows {', '.join(map(repr, known))}"
+            )
     q, k, v = projected_heads(call)
     if call.declared.score == "rotary":
         q, k = rotated(call, q, k)
@@ -100,8 +112,8 @@ def _means(x: Floats, axis: int) -> Floats:
 def rotated(call: Call, query: Floats, key: Floats) -> tuple[Floats, Floats]:
     """Return query and key, each pair of numbers m of a head turned by place · theta^(−2m/head_dim)."""
     require_finite(query=query, key=key)
-    halves = call.params["pairs"] == "halves"
-    theta = call.params["theta"]
+    halves = call.params.get("pairs") == "halves"
+    theta = call.params.get("theta", THETA)
     groups = len(key) if key.ndim == 3 else key.shape[1] * call.heads // query.shape[1]
     turned = []
     for rows, heads, place in zip((query, key), (call.heads, groups), call.positions, strict=True):
@@ -127,7 +139,7 @@ def _turned(rows: Floats, heads: int, place: Floats, theta: float, halves: bool)
 
 
 def slopes(heads: int) -> Floats:
-    """Return ALiBi's slopes: 2^(−8h/heads) for h = 1 … heads."""
+    """Return ALiBi's slopes: 2^(−8h/heads) for h = 1 … heads, whether or not heads is a power of two."""
     return np.exp2(-8 * np.arange(1, heads + 1) / heads)
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agentmem.attention.bias import Bias
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
 from agentmem.attention.forms.projections import by_head, project, project_output
-from agentmem.attention.forms.softmax import is_causal
+from agentmem.attention.forms.scored import parts, softmax_of
 from agentmem.attention.inputs import Floats, no_head_axis, require_finite, split_heads
 from agentmem.errors import InvalidInput
 
-CHUNK = 256
-"""Queries whose scores are made at a time, so that no (n_queries, n_keys) array is, unless weights are wanted."""
 DENSE = ("hidden", "scores")
 
 
@@ -26,27 +23,14 @@ def run_synthesizer(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
     no_head_axis(call.declared.name, call.query, None)
     require_finite(query=call.query, key=call.key, value=call.value)
     _require_scores(call)
-    heads, of_keys = call.heads, call.positions[1]
     _, _, value = project(call)
-    split_heads(heads, value=value)
-    v = np.ascontiguousarray(by_head(value, heads))
-    slots = np.argsort(np.argsort(of_keys, kind="stable"), kind="stable")
-    nothing = np.zeros((heads, call.n_keys, 1), v.dtype)
+    split_heads(call.heads, value=value)
+    v = np.ascontiguousarray(by_head(value, call.heads))
+    slots = np.argsort(np.argsort(call.positions[1], kind="stable"), kind="stable")
     outs: list[Floats] = []
     shares: list[Floats] = []
-    for start in range(0, max(call.n_queries, 1), CHUNK):
-        part = slice(start, start + CHUNK)
-        matrix = np.ascontiguousarray(_scores(call, part)[:, :, slots])
-        by_query = call.mask is not None and call.mask.ndim > 1
-        out, weights = engine.softmax(
-            np.zeros((heads, matrix.shape[1], 1), v.dtype),
-            nothing,
-            v,
-            heads=heads,
-            bias=Bias(places=(call.positions[0][part], of_keys), causal=is_causal(call), matrix=matrix),
-            mask=np.ascontiguousarray(call.mask[..., part, :]) if by_query else call.mask,  # type: ignore[index]
-            want_weights=call.want_weights,
-        )
+    for part in parts(call):
+        out, weights = softmax_of(engine, call, part, _scores(call, part)[:, :, slots], v, call.want_weights)
         outs.append(out)
         if weights is not None:
             shares.append(weights)

@@ -6,38 +6,28 @@ import numpy as np
 
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
-from agentmem.attention.forms.projections import by_row, project_output
-from agentmem.attention.forms.softmax import is_causal, projected_heads
+from agentmem.attention.forms.projections import by_head, project_output
+from agentmem.attention.forms.scored import parts, softmax_of
+from agentmem.attention.forms.softmax import projected_heads
 from agentmem.attention.inputs import Floats, require_finite
 
 
 def run_talking(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
-    """A = softmax(P_l · S), A′ = P_w · A; no (n_queries, n_keys) array unless weights are wanted.
-
-    A mixed logit is the dot product of one long query, the heads' queries each times its factor, with the whole key
-    row; and a mixed weight mixes outputs of the whole value row, of which each head keeps its own slice.
-    """
+    """A = softmax(P_l · S), A′ = P_w · A, some queries at a time."""
     require_finite(query=call.query, key=call.key, value=call.value)
-    heads, logits, shares = call.heads, call.weights["logits"], call.weights["shares"]
-    q, k, v = (_merged(x) for x in projected_heads(call))
-    n_queries, head_dim = len(q), q.shape[1] // heads
-    mixed = np.einsum("gh,nhd->gnhd", logits, by_row(q, heads)).reshape(heads, n_queries, q.shape[1])
-    out, weights = engine.softmax(
-        np.ascontiguousarray(mixed),
-        k[None],
-        v[None],
-        heads=heads,
-        scale=call.params["scale"] or head_dim**-0.5,
-        causal=is_causal(call),
-        mask=call.mask,
-        want_weights=call.want_weights,
-    )
-    told = np.einsum("gh,hngd->gnd", shares, out.reshape(heads, n_queries, heads, v.shape[1] // heads), optimize=True)
+    q, k, v = (np.ascontiguousarray(by_head(x, call.heads)) for x in projected_heads(call))
+    scale = call.params["scale"] or q.shape[2] ** -0.5
+    nothing = np.zeros((call.heads, call.n_keys, 1), v.dtype)
+    out = np.empty((*q.shape[:2], v.shape[2]), v.dtype)
+    shares = []
+    for part in parts(call):
+        logits = scale * np.tensordot(call.weights["logits"], q[:, part] @ k.transpose(0, 2, 1), 1)
+        _, weights = softmax_of(engine, call, part, logits, nothing, want_weights=True)
+        assert weights is not None
+        told = np.tensordot(call.weights["shares"], weights, 1)
+        out[:, part] = told @ v
+        if call.want_weights:
+            shares.append(told)
     if call.query.ndim == 2:
-        told = told.transpose(1, 0, 2).reshape(n_queries, v.shape[1])
-    return project_output(call, told), None if weights is None else np.tensordot(shares, weights, 1)
-
-
-def _merged(x: Floats) -> Floats:
-    """Return (heads, n, d) as (n, heads · d)."""
-    return x if x.ndim == 2 else np.ascontiguousarray(x.transpose(1, 0, 2)).reshape(x.shape[1], len(x) * x.shape[2])
+        out = out.transpose(1, 0, 2).reshape(call.n_queries, v.shape[0] * v.shape[2])
+    return project_output(call, out), np.concatenate(shares, 1) if call.want_weights else None

@@ -38,24 +38,17 @@ class SoftmaxKernels:
         """Softmax attention in one pass over the keys."""
         head_dim = query.shape[-1] // (heads if query.ndim == 2 else 1)
         scale = head_dim**-0.5 if scale is None else scale
-        added = None if bias is None else self._added(bias, heads, query.shape[-2], key.shape[-2])
-        out, weights, bad = self._attention.attend(
+        added = None if bias is None else _as_tuple(bias)
+        out, weights, sums, bad = self._attention.attend(
             query, key, value, heads, scale, causal, block, top_k, cosine, mask, added, dropout, seed, want_weights
         )
         checked(bad, query=query, key=key, value=value)
-        if added is not None and bias is not None and bias.bucket_values is not None:
-            part = added.sums @ bias.bucket_values
+        if bias is not None and bias.bucket_values is not None:
+            part = sums @ bias.bucket_values
             out += part if out.ndim == 3 else part.transpose(1, 0, 2).reshape(out.shape)
         if mask is not None:
             require_finite(value=value)  # rows that no query keeps are never read
         return out, weights
-
-    def _added(self, bias: Bias, heads: int, n_queries: int, n_keys: int) -> Any:
-        """Return ``bias`` as the kernel takes it; ``sums`` of it are the weights by bucket."""
-        places = bias.places or (None, None)
-        wants_sums = bias.bucket_values is not None
-        tables = bias.query_table, bias.key_table, bias.matrix, wants_sums
-        return self._attention.Bias(heads, n_queries, n_keys, *places, bias.causal, bias.slopes, bias.buckets, *tables)
 
     def dots(self, query: Floats, key: Floats, scale: float) -> Floats:
         """Return scale · key·query, (n,)."""
@@ -71,3 +64,10 @@ class SoftmaxKernels:
         out, weights, bad = self._attention.attend_rows(matrix, rows, query, scale)
         checked(bad, query=query, matrix_rows=matrix[rows[rows >= 0]])
         return out, weights
+
+
+def _as_tuple(bias: Bias) -> tuple[Any, ...]:
+    """Return ``bias`` as the kernel takes it."""
+    wants_sums = bias.bucket_values is not None
+    tables = bias.buckets, bias.query_table, bias.key_table, bias.matrix, wants_sums
+    return *(bias.places or (None, None)), bias.causal, bias.slopes, *tables
