@@ -147,7 +147,7 @@ MECHANISMS = (
         summary="each row sees a few random keys",
         formula=f"{SOFTMAX}, S_i = random distinct keys by seed and row",
         support="random",
-        parameters=(heads(1), SCALE, whole("random", 192, "keys a row", 1), SEED),
+        parameters=(heads(1), SCALE, whole("random", 64, "keys a row", 1), SEED),
         why="candidates that were not drawn score 0",
         complexity="O(n · random · d)",
         best_for="a baseline, and part of BigBird",
