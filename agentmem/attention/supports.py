@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from agentmem.errors import InvalidInput
+
 Ints = NDArray[np.int64]
 ROWS_AT_ONCE = 1024  # queries whose support is built together, which bounds the memory of building
 
@@ -275,6 +277,13 @@ ATOMS: Mapping[str, Atom] = {
 }
 
 
+def _atoms(support: str) -> list[Atom]:
+    names = support.split(" | ")
+    if unknown := [name for name in names if name not in ATOMS]:
+        raise InvalidInput(f"support {support!r}: no atom {unknown[0]!r}; there are {', '.join(ATOMS)}")
+    return [ATOMS[name] for name in names]
+
+
 def build(support: str, at: Ints, n_keys: int, params: Params) -> Support:
     """Return the support of atoms joined by " | ".
 
@@ -283,12 +292,15 @@ def build(support: str, at: Ints, n_keys: int, params: Params) -> Support:
         at: int64 (n_queries,): the row among the keys where each query stands; may lie outside.
         n_keys: number of keys.
         params: what the atoms read; ``causal`` cuts all of them, and is False where absent.
+
+    Raises:
+        InvalidInput: no such atom.
     """
     causal = bool(params.get("causal", False))
     parts = []
     for first in range(0, max(len(at), 1), ROWS_AT_ONCE):
         some = at[first : first + ROWS_AT_ONCE]
-        given = [part for atom in support.split(" | ") for part in ATOMS[atom](some, n_keys, params)]
+        given = [part for atom in _atoms(support) for part in atom(some, n_keys, params)]
         parts.append(packed(_union(given, some, n_keys, causal), len(some)))
     counts = np.concatenate([np.diff(part.offsets) for part in parts])
     return Support(np.concatenate([[0], np.cumsum(counts)]), np.concatenate([part.runs for part in parts]))

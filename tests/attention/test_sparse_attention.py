@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import ODD, assert_within_budget, heads, softmax
 
-from agentmem.attention import attend, rank, registry, score
+from agentmem.attention import Parameter, attend, rank, registry, score
 from agentmem.errors import InvalidInput, InvalidVector
 
 FAMILY = [mechanism.name for mechanism in registry.by_category("sparse")]
@@ -253,6 +254,19 @@ def test_star_takes_masks_over_keys_alone() -> None:
     x = rows(6, 4, 3)
     with pytest.raises(InvalidInput, match=r"star-attention takes a mask over the keys, shape \(4,\)"):
         attend(x, x, mechanism="star-attention", mask=np.ones((4, 4), bool))
+
+
+def test_atoms_make_mechanisms_of_ones_own(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_mechanisms", dict(registry._mechanisms))
+    like = registry.get("sliding-window")
+    tokens = Parameter(name="global_tokens", default=2, meaning="global rows", minimum=0)
+    for name, support in (("recent-and-first", "past | global"), ("odd", "past | moon")):
+        registry.register(replace(like, name=name, support=support, parameters=(*like.parameters, tokens)))
+    x, (i, j) = rows(22, 33, 8), np.ogrid[:33, :33]
+    came = attend(x, x, mechanism="recent-and-first", params={"window": 4}, backend=backend)
+    assert_within_budget(came.output, softmax, x, x, x, mask=((j <= i) & (i - j < 4)) | (j < 2) | (i < 2))
+    with pytest.raises(InvalidInput, match=r"support 'past \| moon': no atom 'moon'; there are all, window"):
+        attend(x, x, mechanism="odd")
 
 
 @pytest.mark.parametrize("name", FAMILY)
