@@ -147,10 +147,11 @@ def draw(seed: int, rows: Ints, among: Ints, k: int) -> Ints:
         k: how many to draw.
 
     Returns:
-        int64 (n, k).
+        int64 (n, k), or narrower where no row has k to choose from.
 
     Source: Floyd's sampling without replacement, Bentley 1987, doi:10.1145/30401.315746.
     """
+    k = min(k, int(among.max(initial=0)))
     newest = among - np.minimum(among, k) + np.arange(k)[:, None]
     bits = hashed(hashed(seed, rows), np.arange(k)[:, None])
     chosen = (bits % np.maximum(newest + 1, 1).astype(np.uint64)).astype(np.int64)
@@ -219,7 +220,7 @@ def _chunk(at: Ints, _n_keys: int, params: Params) -> list[Pieces]:
 def _summary(at: Ints, n_keys: int, params: Params) -> list[Pieces]:
     """Keys j mod stride >= stride − summary."""
     stride, c = params["stride"], min(params["summary"], params["stride"])
-    return [pieces(_numbers(at)[:, None], np.arange(stride - c, stride), n_keys, stride)]
+    return [pieces(_numbers(at)[:, None], np.arange(stride - c, min(stride, n_keys)), n_keys, stride)]
 
 
 def _random(at: Ints, n_keys: int, params: Params) -> list[Pieces]:
