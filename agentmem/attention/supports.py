@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from agentmem.errors import InvalidInput
+
 Ints = NDArray[np.int64]
+ROWS_AT_ONCE = 1024  # queries whose support is built together, which bounds the memory of building
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def joined(parts: list[Pieces]) -> Pieces:
 
 def packed(given: Pieces, n_queries: int) -> Support:
     """Return the pieces as a support, ordered by query and start; they are taken as they are, overlaps and all."""
-    order = np.lexsort((given.start, given.query))
+    order = np.argsort(given.query * (given.start.max(initial=0) + 1) + given.start, kind="stable")
     runs = np.stack([given.start, given.length, given.step], axis=1)[order]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(given.query, minlength=n_queries))])
     return Support(offsets.astype(np.int64), np.ascontiguousarray(runs))
@@ -114,19 +117,20 @@ def _union(parts: list[Pieces], at: Ints, n_keys: int, causal: bool) -> Pieces:
     given = _within(given, 0, np.minimum(at[given.query] + 1, n_keys) if causal else n_keys)
     long = given.step > 1
     near = _merged(Pieces(*(x[~long] for x in given)), n_keys)
+    if not long.any():
+        return near
     return joined([near, _without(Pieces(*(x[long] for x in given)), near, len(at), n_keys)])
 
 
-def hashed(seed: int, *counters: object) -> NDArray[np.uint64]:
-    """Return 64 random bits for each tuple of counters, which broadcast: a number depends on nothing but its counters.
+def hashed(seed: Any, *counters: Any) -> NDArray[np.uint64]:
+    """Return 64 random bits for each tuple of seed and counters, which broadcast; they depend on nothing else.
 
     Source: the mixing function of SplitMix64, Steele 2014, doi:10.1145/2660193.2660195.
     """
     state = np.asarray(seed, np.uint64)
     with np.errstate(over="ignore"):
         for counter in counters:
-            state = state + np.asarray(counter).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-            state = state + np.uint64(0x9E3779B97F4A7C15)
+            state = state + (np.asarray(counter).astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
             for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
                 state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
             state = state ^ (state >> np.uint64(31))
@@ -134,26 +138,27 @@ def hashed(seed: int, *counters: object) -> NDArray[np.uint64]:
 
 
 def draw(seed: int, rows: Ints, among: Ints, k: int) -> Ints:
-    """Return up to k distinct numbers below ``among``, uniform, by each row's own number; −1 where there are none.
+    """Return up to k distinct numbers below ``among``, uniform, by each row's own number; −1 where there are no more.
 
     Args:
-        seed: the same seed and row, the same numbers, whatever the other rows.
+        seed: the same seed, row and ``among``, the same numbers, whatever the other rows.
         rows: int64 (n,): the counter of each.
         among: int64 (n,): how many numbers there are to choose from.
         k: how many to draw.
 
     Returns:
-        int64 (n, k).
+        int64 (n, k), or narrower where no row has k to choose from.
 
     Source: Floyd's sampling without replacement, Bentley 1987, doi:10.1145/30401.315746.
     """
-    chosen = np.full((len(rows), k), -1, np.int64)
-    for turn in range(k):
-        newest = among - np.minimum(among, k) + turn
-        pick = (hashed(seed, rows, turn) % np.maximum(newest + 1, 1).astype(np.uint64)).astype(np.int64)
-        pick = np.where((chosen == pick[:, None]).any(1), newest, pick)
-        chosen[:, turn] = np.where(newest < among, pick, -1)
-    return chosen
+    k = min(k, int(among.max(initial=0)))
+    newest = among - np.minimum(among, k) + np.arange(k)[:, None]
+    bits = hashed(hashed(seed, rows), np.arange(k)[:, None])
+    chosen = (bits % np.maximum(newest + 1, 1).astype(np.uint64)).astype(np.int64)
+    for turn in range(1, k):
+        twice = (chosen[:turn] == chosen[turn]).any(0)
+        chosen[turn, twice] = newest[turn, twice]
+    return np.where(newest < among, chosen, -1).T
 
 
 Params = Mapping[str, Any]
@@ -215,7 +220,7 @@ def _chunk(at: Ints, _n_keys: int, params: Params) -> list[Pieces]:
 def _summary(at: Ints, n_keys: int, params: Params) -> list[Pieces]:
     """Keys j mod stride >= stride − summary."""
     stride, c = params["stride"], min(params["summary"], params["stride"])
-    return [pieces(_numbers(at)[:, None], np.arange(stride - c, stride), n_keys, stride)]
+    return [pieces(_numbers(at)[:, None], np.arange(stride - c, min(stride, n_keys)), n_keys, stride)]
 
 
 def _random(at: Ints, n_keys: int, params: Params) -> list[Pieces]:
@@ -273,6 +278,13 @@ ATOMS: Mapping[str, Atom] = {
 }
 
 
+def _atoms(support: str) -> list[Atom]:
+    names = support.split(" | ")
+    if unknown := [name for name in names if name not in ATOMS]:
+        raise InvalidInput(f"support {support!r}: no atom {unknown[0]!r}; there are {', '.join(ATOMS)}")
+    return [ATOMS[name] for name in names]
+
+
 def build(support: str, at: Ints, n_keys: int, params: Params) -> Support:
     """Return the support of atoms joined by " | ".
 
@@ -281,9 +293,18 @@ def build(support: str, at: Ints, n_keys: int, params: Params) -> Support:
         at: int64 (n_queries,): the row among the keys where each query stands; may lie outside.
         n_keys: number of keys.
         params: what the atoms read; ``causal`` cuts all of them, and is False where absent.
+
+    Raises:
+        InvalidInput: no such atom.
     """
-    parts = [part for atom in support.split(" | ") for part in ATOMS[atom](at, n_keys, params)]
-    return packed(_union(parts, at, n_keys, bool(params.get("causal", False))), len(at))
+    causal = bool(params.get("causal", False))
+    parts = []
+    for first in range(0, max(len(at), 1), ROWS_AT_ONCE):
+        some = at[first : first + ROWS_AT_ONCE]
+        given = [part for atom in _atoms(support) for part in atom(some, n_keys, params)]
+        parts.append(packed(_union(given, some, n_keys, causal), len(some)))
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    return Support(np.concatenate([[0], np.cumsum(counts)]), np.concatenate([part.runs for part in parts]))
 
 
 def star(at: Ints, n_keys: int) -> Support:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import ODD, assert_within_budget, heads, softmax
 
-from agentmem.attention import attend, rank, registry, score
+from agentmem.attention import Parameter, attend, rank, registry, score
 from agentmem.errors import InvalidInput, InvalidVector
 
 FAMILY = [mechanism.name for mechanism in registry.by_category("sparse")]
@@ -255,6 +256,19 @@ def test_star_takes_masks_over_keys_alone() -> None:
         attend(x, x, mechanism="star-attention", mask=np.ones((4, 4), bool))
 
 
+def test_atoms_make_mechanisms_of_ones_own(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_mechanisms", dict(registry._mechanisms))
+    like = registry.get("sliding-window")
+    tokens = Parameter(name="global_tokens", default=2, meaning="global rows", minimum=0)
+    for name, support in (("recent-and-first", "past | global"), ("odd", "past | moon")):
+        registry.register(replace(like, name=name, support=support, parameters=(*like.parameters, tokens)))
+    x, (i, j) = rows(22, 33, 8), np.ogrid[:33, :33]
+    came = attend(x, x, mechanism="recent-and-first", params={"window": 4}, backend=backend)
+    assert_within_budget(came.output, softmax, x, x, x, mask=((j <= i) & (i - j < 4)) | (j < 2) | (i < 2))
+    with pytest.raises(InvalidInput, match=r"support 'past \| moon': no atom 'moon'; there are all, window"):
+        attend(x, x, mechanism="odd")
+
+
 @pytest.mark.parametrize("name", FAMILY)
 def test_no_rows(backend: str, name: str) -> None:
     x = rows(7, 3, 8)
@@ -301,13 +315,15 @@ def test_global_rows_have_projections_of_their_own(backend: str) -> None:
     learned = {n: rows(20 + i, *shape) for i, (n, shape) in enumerate(shapes.items())}
     own = {f"{n}_global": rows(30 + i, *shape) for i, (n, shape) in enumerate(shapes.items())}
     params = SMALL[name] | {"heads": 2}
-    mask = np.random.default_rng(3).random((33, 33)) < 0.8
+    mask = np.random.default_rng(3).random((2, 33, 33)) < 0.8
     kwargs: dict[str, Any] = {"mechanism": name, "params": params, "mask": mask, "backend": backend}
     plain = attend(x, x, value, weights=learned, **kwargs).output
     came = attend(x, x, value, weights=learned | own, return_weights=True, **kwargs)
     np.testing.assert_array_equal(came.output[2:], plain[2:])
     q, k, v = x[:2] @ own["query_global"], x @ own["key_global"], value @ own["value_global"]
-    np.testing.assert_allclose(came.output[:2], heads(q, k, v, 2, mask=mask[:2]), rtol=1e-4, atol=1e-5)
+    by_head = (np.split(part, 2, axis=1) for part in (q, k, v))
+    expected = [softmax(*parts, mask=mask[h, :2]) for h, parts in enumerate(zip(*by_head, strict=True))]
+    np.testing.assert_allclose(came.output[:2], np.concatenate(expected, axis=1), rtol=1e-4, atol=1e-5)
     assert came.weights is not None
     np.testing.assert_allclose(came.weights.sum(-1), 1, rtol=1e-5)
     same = {f"{n}_global": array for n, array in learned.items()}
@@ -354,6 +370,19 @@ def test_blockwise_keeps_the_order_of_the_dot_product(backend: str) -> None:
     query, keys = rows(20, 8), rows(21, 40, 8)
     came = rank(query, keys, mechanism="blockwise-attention", backend=backend)
     np.testing.assert_array_equal(came.order, np.argsort(-(keys @ query), kind="stable"))
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY if name != "star-attention"])
+def test_the_largest_numbers(backend: str, name: str) -> None:
+    x = rows(23, 9, 4)
+    parameters = [p for p in registry.get(name).parameters if p.maximum == 2**31 - 1]
+    params = {p.name: 2**31 - 1 for p in parameters} | ({"dilation": 1} if name == "longformer-attention" else {})
+    came = attend(x, x, mechanism=name, params=params, backend=backend)
+    causal = name in ("sliding-window", "sparse-transformer-attention", "strided-attention")
+    plain = attend(x, x, params={"causal": causal}, backend=backend)
+    np.testing.assert_allclose(came.output, plain.output, rtol=1e-5, atol=1e-6)
+    with pytest.raises(InvalidInput, match=f"{parameters[0].name} must be a whole number"):
+        attend(x, x, mechanism=name, params={parameters[0].name: 2**31})
 
 
 @pytest.mark.parametrize(

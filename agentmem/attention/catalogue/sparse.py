@@ -7,12 +7,10 @@ from typing import Any
 from agentmem.attention.catalogue.shared import CAUSAL, PROJECTIONS, SCALE, heads
 from agentmem.attention.mechanism import Mechanism, Parameter, Weight
 
+LARGEST = 2**31 - 1
 SOFTMAX = "a_i = SM over j ∈ S_i of q_i·k_j/√d_h"
 UP_TO = Parameter(name="causal", default=False, meaning="a row sees the rows up to itself")
 ALWAYS_UP_TO = Parameter(name="causal", default=True, meaning=UP_TO.meaning)
-SEED = Parameter(name="seed", default=0, meaning="of the random keys; a row's depend on nothing else", minimum=0)
-STRIDE = Parameter(name="stride", default=128, meaning="l, near √n", minimum=1)
-
 SEQUENCE: dict[str, Any] = {
     "category": "sparse",
     "form": "support",
@@ -26,8 +24,8 @@ SEQUENCE: dict[str, Any] = {
 
 
 def whole(name: str, default: int, meaning: str, minimum: int = 0) -> Parameter:
-    """Return a parameter that counts something."""
-    return Parameter(name=name, default=default, meaning=meaning, minimum=minimum)
+    """Return a parameter that counts something; the support's arithmetic is that of 64 bits."""
+    return Parameter(name=name, default=default, meaning=meaning, minimum=minimum, maximum=LARGEST)
 
 
 OWN = tuple(
@@ -39,6 +37,9 @@ OWN = tuple(
     )
     for name, rows, inner in (("query", "dim", "inner"), ("key", "dim", "inner"), ("value", "value_dim", "inner_value"))
 )
+
+SEED = whole("seed", 0, "of the random keys; they depend on it, the row and n_keys alone")
+STRIDE = whole("stride", 128, "l, near √n", 1)
 
 MECHANISMS = (
     Mechanism(
@@ -147,7 +148,7 @@ MECHANISMS = (
         summary="each row sees a few random keys",
         formula=f"{SOFTMAX}, S_i = random distinct keys by seed and row",
         support="random",
-        parameters=(heads(1), SCALE, whole("random", 192, "keys a row", 1), SEED),
+        parameters=(heads(1), SCALE, whole("random", 64, "keys a row", 1), SEED),
         why="candidates that were not drawn score 0",
         complexity="O(n · random · d)",
         best_for="a baseline, and part of BigBird",

@@ -25,6 +25,7 @@ def _in_order(call: Call) -> tuple[Call, Ints, Ints | None]:
     """
     if not call.ordered:
         return call, np.arange(call.n_keys - call.n_queries, call.n_keys), None
+    require_finite(query=call.query, key=call.key, value=call.value)
     of_queries, of_keys = call.positions
     order = np.argsort(of_keys, kind="stable").astype(np.int64)
     at = np.searchsorted(of_keys[order], of_queries, side="right").astype(np.int64) - 1
@@ -74,8 +75,10 @@ def run_longformer(engine: Engine, call: Call) -> Result:
     own = {name.removesuffix("_global"): array for name, array in call.weights.items() if name.endswith("_global")}
     rows = np.flatnonzero((at >= 0) & (at < call.params["global_tokens"]))
     if own and len(rows):
-        mask = call.mask[..., rows, :] if call.mask is not None and call.mask.ndim > 1 else call.mask
-        query = np.ascontiguousarray(call.query[..., rows, :])
+        mask = call.mask
+        if mask is not None and mask.ndim > 1:
+            mask = np.ascontiguousarray(mask[..., rows, :])
+        query = call.query[rows]
         everywhere = replace(call, query=query, mask=mask, weights={**call.weights, **own})
         seen, seen_weights = _attend(engine, everywhere, build("all", at[rows], call.n_keys, call.params))
         if seen.shape[-1] != out.shape[-1]:
