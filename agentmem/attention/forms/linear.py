@@ -23,6 +23,8 @@ from agentmem.errors import InvalidInput
 BLOCK, CAUSAL_BLOCK = 1024, 128
 """Rows taken at a time: so that features stay in the cache; so that a causal block's square costs no more than sums."""
 
+LOWER = np.tri(CAUSAL_BLOCK, dtype=np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class Decay:
@@ -155,7 +157,8 @@ def _causal(head: _Head, out: Floats) -> None:
         if near.start >= ahead:
             at = slice(near.start - ahead, near.stop - ahead)
             phi_q, top = head.features.query(at), max(sums.log, log)
-            local, far = np.tril(phi_q @ phi.T), sums.seen_by(phi_q, top)
+            local, far = phi_q @ phi.T, sums.seen_by(phi_q, top)
+            local *= LOWER[: len(local), : len(local)]
             if decay is not None:
                 local *= decay.shares(np.arange(near.start, near.stop), near).astype(local.dtype)
                 far *= decay.left(near).astype(far.dtype)
