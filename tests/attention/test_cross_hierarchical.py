@@ -84,6 +84,8 @@ def test_contract(backend: str) -> None:
         contract.weights_are_effective(NAME, inputs(12, 9, 12) | {"params": {"heads": heads}}, backend)
     contract.nothing_to_see_gives_zeros(NAME, inputs, backend)
     contract.heads_in_front_are_heads_split(NAME, inputs(12, 5, 31), backend)
+    contract.bad_numbers_are_refused(NAME, inputs, backend)
+    contract.float64_is_kept(NAME, inputs)
 
 
 def test_masked_keys_are_absent_from_the_means_too(backend: str) -> None:

@@ -163,6 +163,8 @@ def test_contract(backend: str, name: str, causal: bool) -> None:
         contract.weights_are_effective(name, inputs(name, 9, 12, heads=heads, causal=causal), backend)
     contract.nothing_to_see_gives_zeros(name, lambda dim, n, m: inputs(name, n, m, causal=causal), backend)
     contract.heads_in_front_are_heads_split(name, inputs(name, 5, 31, causal=causal), backend)
+    contract.bad_numbers_are_refused(name, lambda dim, n, m: inputs(name, n, m, causal=causal), backend)
+    contract.float64_is_kept(name, lambda dim, n, m: inputs(name, n, m, causal=causal))
     if name != "cosformer-attention" and not causal:
         contract.masked_keys_are_absent(name, lambda dim, n, m: inputs(name, n, m), backend)
 

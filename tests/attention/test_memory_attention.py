@@ -113,6 +113,8 @@ def test_contract(backend: str, heads: int) -> None:
     contract.weights_are_effective(NAME, given, backend)
     contract.weights_are_effective(NAME, given | {"segment_ids": np.arange(12) // 5}, backend)
     if heads == 1:
+        contract.bad_numbers_are_refused(NAME, lambda dim, n, m: {}, backend)
+        contract.float64_is_kept(NAME, lambda dim, n, m: {})
         contract.nothing_to_see_gives_zeros(
             NAME, lambda dim, n, m: {"positions": (np.arange(n), np.arange(m))}, backend
         )
