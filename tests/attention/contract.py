@@ -21,7 +21,7 @@ def rows(seed: int, *shape: int) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def weights_are_effective(name: str, inputs: dict[str, Any], backend: str, n_queries: int = 9, dim: int = 12) -> None:
+def weights_are_effective(name: str, inputs: dict[str, Any], backend: str, n_queries: int = 40, dim: int = 12) -> None:
     """With the identity as values the output is the weights, mean over heads where there are several."""
     n_keys = dim  # so that the values of every mechanism, those with a residual too, are as wide as its rows
     query, key = rows(1, n_queries, dim), rows(2, n_keys, dim)

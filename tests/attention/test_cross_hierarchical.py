@@ -81,7 +81,7 @@ def test_contract(backend: str) -> None:
         return grouped(np.arange(n_keys) % 3 - 1, n_queries)
 
     for heads in (1, 3):
-        contract.weights_are_effective(NAME, inputs(12, 9, 12) | {"params": {"heads": heads}}, backend)
+        contract.weights_are_effective(NAME, inputs(12, 40, 12) | {"params": {"heads": heads}}, backend)
     contract.nothing_to_see_gives_zeros(NAME, inputs, backend)
     contract.heads_in_front_are_heads_split(NAME, inputs(12, 5, 31), backend)
     contract.bad_numbers_are_refused(NAME, inputs, backend)

@@ -160,7 +160,7 @@ def test_gate_is_the_recurrence(backend: str, n_queries: int) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_contract(backend: str, name: str, causal: bool) -> None:
     for heads in (1, 3):
-        contract.weights_are_effective(name, inputs(name, 9, 12, heads=heads, causal=causal), backend)
+        contract.weights_are_effective(name, inputs(name, 40, 12, heads=heads, causal=causal), backend)
     contract.nothing_to_see_gives_zeros(name, lambda dim, n, m: inputs(name, n, m, causal=causal), backend)
     contract.heads_in_front_are_heads_split(name, inputs(name, 5, 31, causal=causal), backend)
     contract.bad_numbers_are_refused(name, lambda dim, n, m: inputs(name, n, m, causal=causal), backend)
@@ -170,7 +170,7 @@ def test_contract(backend: str, name: str, causal: bool) -> None:
 
 
 def test_gated_weights_are_effective(backend: str) -> None:
-    given = inputs("rfa-attention", 9, 12, causal=True, heads=3) | {"weights": {"gate": rows(8, 12, 3)}}
+    given = inputs("rfa-attention", 40, 12, causal=True, heads=3) | {"weights": {"gate": rows(8, 12, 3)}}
     contract.weights_are_effective("rfa-attention", given, backend)
 
 

@@ -264,7 +264,7 @@ def test_contract(backend: str, name: str) -> None:
     def inputs(dim: int, n_queries: int, n_keys: int) -> dict[str, Any]:
         return {"weights": routed(dim)}
 
-    contract.weights_are_effective(name, inputs(12, 9, 12) | {"params": {"heads": 1}}, backend)
+    contract.weights_are_effective(name, inputs(12, 40, 12) | {"params": {"heads": 1}}, backend)
     contract.nothing_to_see_gives_zeros(name, inputs, backend)
     contract.masked_keys_are_absent(name, inputs, backend)
     contract.bad_numbers_are_refused(name, inputs, backend)

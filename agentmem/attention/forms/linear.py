@@ -23,6 +23,8 @@ from agentmem.errors import InvalidInput
 BLOCK, CAUSAL_BLOCK = 1024, 128
 """Rows taken at a time: so that features stay in the cache; so that a causal block's square costs no more than sums."""
 
+FEW_QUERIES = 16
+"""Up to so many queries take their shares of the keys one by one: sums over keys pay only where many share them."""
 LOWER = np.tri(CAUSAL_BLOCK, dtype=np.float32)
 
 
@@ -102,13 +104,17 @@ def run_linear(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
     q, k, v = (apart(x, heads) for x in (call.query, call.key, call.value))
     decays = _decays(call, heads, causal)
     out = np.zeros((heads, call.n_queries, v.shape[-1]), call.query.dtype)
-    weights = np.zeros((heads, call.n_queries, call.n_keys)) if call.want_weights else None
+    weights = np.zeros((heads, call.n_queries, call.n_keys), out.dtype) if call.want_weights else None
     with np.errstate(over="ignore", invalid="ignore"):  # found in the output, and told by name
         for h in range(heads) if call.n_keys and call.n_queries else ():
             head = _Head(MAPS[call.declared.feature](engine, call, q[h], k[h]), v[h], call.mask, decays[h])
-            (_causal if causal else _whole)(head, out[h])
+            if weights is None and call.n_queries > FEW_QUERIES:
+                (_causal if causal else _whole)(head, out[h])
+                continue
+            shares = _shares(head, call.n_queries, causal)
+            out[h] = shares @ v[h]
             if weights is not None:
-                weights[h] = _shares(head, len(q[h]), causal)
+                weights[h] = shares
     checked(not np.isfinite(out).all())
     return together(out, call.query), weights
 
@@ -171,14 +177,18 @@ def _causal(head: _Head, out: Floats) -> None:
 
 
 def _shares(head: _Head, n_queries: int, causal: bool) -> Floats:
-    n_keys = len(head.value)
-    every = slice(0, n_keys)
-    shares = head.features.query(slice(0, n_queries)).astype(np.float64) @ head.keys(every)[0].T.astype(np.float64)
+    """Return every query's share of every key, (n_queries, n_keys)."""
+    n_keys, phi_q = len(head.value), head.features.query(slice(0, n_queries))
+    shares, factor = np.empty((n_queries, n_keys), phi_q.dtype), np.empty(n_keys)
+    for at in _blocks(0, n_keys, BLOCK):
+        phi, factor[at] = head.keys(at)
+        shares[:, at] = phi_q @ phi.T
+    shares *= np.exp(factor - factor.max()).astype(shares.dtype)
     if causal:
         now = np.arange(n_keys - n_queries, n_keys)
-        shares = np.where(now[:, None] >= np.arange(n_keys)[None, :], shares, 0.0)
+        shares[now[:, None] < np.arange(n_keys)] = 0
         if head.decay is not None:
-            shares *= head.decay.shares(np.maximum(now, 0), every)
-    total = shares.sum(1, keepdims=True)
-    shares *= np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+            shares *= head.decay.shares(np.maximum(now, 0), slice(0, n_keys)).astype(shares.dtype)
+    total = shares.sum(1, keepdims=True, dtype=np.float64)
+    shares *= np.divide(1.0, total, out=np.zeros_like(total), where=total > 0).astype(shares.dtype)
     return shares
