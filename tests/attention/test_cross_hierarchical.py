@@ -76,6 +76,15 @@ def test_one_group_and_none_are_plain_attention(backend: str) -> None:
         np.testing.assert_allclose(came, softmax(query, key, value), rtol=1e-5, atol=1e-6)
 
 
+def test_keys_of_no_group_stand_alone(backend: str) -> None:
+    query, key = rows(1, 4, 8), rows(2, 5, 8)
+    apart, none = (
+        attend(query, key, mechanism=NAME, backend=backend, **grouped(np.array(groups), 4)).output
+        for groups in ([5, 6, 7, 0, 0], [-1, -1, -9, 0, 0])
+    )
+    np.testing.assert_array_equal(apart, none)
+
+
 def test_contract(backend: str) -> None:
     def inputs(dim: int, n_queries: int, n_keys: int) -> dict[str, Any]:
         return grouped(np.arange(n_keys) % 3 - 1, n_queries)

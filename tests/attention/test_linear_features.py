@@ -141,6 +141,20 @@ def test_any_shape(
     assert_within_budget(came.output, oracle(name, factor), query, key, value)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("n_queries", [3, 40])
+@pytest.mark.parametrize("lengths", [(0.2, 2), (2, 0.2)])
+def test_blocks_of_keys_of_other_lengths_meet_on_one_scale(
+    backend: str, lengths: tuple[float, float], n_queries: int, causal: bool
+) -> None:
+    query, key, value = rows(1, n_queries, 8) / 2, rows(2, 2500, 8), np.abs(rows(3, 2500, 4))
+    key *= np.linspace(*lengths, 2500, dtype=np.float32)[:, None]  # each block's largest exponent is its own
+    given = inputs("performer-attention", n_queries, 2500, causal=causal)
+    came = attend(query, key, value, mechanism="performer-attention", backend=backend, **given).output
+    factor = exact.seen(n_queries, 2500) if causal else None
+    assert_within_budget(came, oracle("performer-attention", factor), query, key, value)
+
+
 @pytest.mark.parametrize("n_queries", [1, 70, 300])
 def test_gate_is_the_recurrence(backend: str, n_queries: int) -> None:
     query, key, value = rows(4, n_queries, 6) / 3, rows(5, 300, 6) / 3, rows(6, 300, 4)
