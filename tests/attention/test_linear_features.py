@@ -141,6 +141,24 @@ def test_any_shape(
     assert_within_budget(came.output, oracle(name, factor), query, key, value)
 
 
+@pytest.mark.parametrize("n_queries", [3, 40])
+def test_masked_padding_does_not_drown_long_rows(backend: str, n_queries: int) -> None:
+    # rows of zeros have far larger exponents, −|x|²/2 + …, than rows of length 60
+    query, key = rows(1, n_queries, 8), rows(2, 50, 8)
+    key *= 60 / np.linalg.norm(key, axis=1, keepdims=True)
+    padded, mask = np.concatenate([key, np.zeros((9, 8), np.float32)]), np.arange(59) < 50
+    for causal in (False, True):
+        params = {"features": 24, "causal": causal}
+        given: dict[str, Any] = {"mechanism": "performer-attention", "params": params, "backend": backend}
+        if causal:  # the padding in front, so that the rows keep their places
+            padded, mask = padded[::-1].copy(), mask[::-1].copy()
+            key = key[::-1].copy()
+        expected = attend(query, key, **given).output
+        np.testing.assert_allclose(attend(query, padded, mask=mask, **given).output, expected, rtol=1e-3, atol=1e-3)
+        hidden = attend(query, padded, mask=np.zeros(59, bool), **given).output
+        assert (hidden == 0).all()
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("n_queries", [3, 40])
 @pytest.mark.parametrize("lengths", [(0.2, 2), (2, 0.2)])
@@ -257,6 +275,8 @@ def test_times_as_positions_keep_their_digits(backend: str) -> None:
 
 def test_gate_needs_causal_order(backend: str) -> None:
     key, gate = rows(18, 4, 6), {"gate": rows(19, 6, 1)}
+    with pytest.raises(InvalidInput, match=r"weights\['gate_bias'\] needs weights\['gate'\]"):
+        attend(key, key, mechanism="rfa-attention", weights={"gate_bias": np.ones(1, np.float32)}, backend=backend)
     with pytest.raises(InvalidInput, match="a gate needs params causal=True"):
         attend(key, key, mechanism="rfa-attention", weights=gate, backend=backend)
 

@@ -23,6 +23,8 @@ from agentmem.errors import InvalidInput
 BLOCK, CAUSAL_BLOCK = 1024, 128
 """Rows taken at a time: so that features stay in the cache; so that a causal block's square costs no more than sums."""
 
+LOWEST = -1e300
+"""The logarithm of no key's factor: less than any key's, and a number."""
 FEW_QUERIES = 16
 """Up to so many queries take their shares of the keys one by one: sums over keys pay only where many share them."""
 LOWER = np.tri(CAUSAL_BLOCK, dtype=np.float32)
@@ -64,11 +66,14 @@ class _Head:
     decay: Decay | None
 
     def keys(self, at: slice) -> tuple[Floats, float]:
-        """Return φ(k), zero for keys that are masked, and the logarithm of its factor."""
-        phi, log = self.features.key(at)
-        if self.mask is not None:
-            phi[~self.mask[at]] = 0
-        return phi, log
+        """Return φ(k), zero for keys that are masked, and the logarithm of its factor, which those do not sway."""
+        if self.mask is None:
+            return self.features.key(at)
+        kept = np.flatnonzero(self.mask[at])
+        seen, log = self.features.key(at.start + kept)
+        phi = np.zeros((at.stop - at.start, seen.shape[1]), seen.dtype)
+        phi[kept] = seen
+        return phi, max(log, LOWEST)
 
     def values(self, at: slice, dtype: Any) -> Floats:
         """Return [v, 1], so that one product gives numerator and denominator."""
@@ -121,6 +126,8 @@ def run_linear(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
 
 def _decays(call: Call, heads: int, causal: bool) -> list[Decay | None]:
     if "gate" not in call.weights:
+        if "gate_bias" in call.weights:
+            raise InvalidInput(f"{call.declared.name}: weights['gate_bias'] needs weights['gate']")
         return [None] * heads
     if not causal or call.key.ndim == 3:
         raise InvalidInput(f"{call.declared.name}: a gate needs params causal=True and arrays of 2 dimensions")
