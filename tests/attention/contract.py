@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from agentmem.attention import attend
+from agentmem.errors import InvalidVector
 
 Array = NDArray[Any]
 Inputs = Callable[[int, int, int], dict[str, Any]]
@@ -19,7 +21,7 @@ def rows(seed: int, *shape: int) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def weights_are_effective(name: str, inputs: dict[str, Any], backend: str, n_queries: int = 9, dim: int = 12) -> None:
+def weights_are_effective(name: str, inputs: dict[str, Any], backend: str, n_queries: int = 40, dim: int = 12) -> None:
     """With the identity as values the output is the weights, mean over heads where there are several."""
     n_keys = dim  # so that the values of every mechanism, those with a residual too, are as wide as its rows
     query, key = rows(1, n_queries, dim), rows(2, n_keys, dim)
@@ -68,3 +70,24 @@ def heads_in_front_are_heads_split(name: str, inputs: dict[str, Any], backend: s
     merged = attend(query, key, value, mechanism=name, params={**params, "heads": 3}, backend=backend, **inputs)
     front = attend(split(query), split(key), split(value), mechanism=name, params=params, backend=backend, **inputs)
     np.testing.assert_allclose(front.output, split(merged.output), rtol=1e-5, atol=1e-6)
+
+
+def bad_numbers_are_refused(name: str, inputs: Inputs, backend: str) -> None:
+    """NaN and infinity are told by array and place, masked or not."""
+    for which in ("query", "key", "value"):
+        for bad in (np.nan, np.inf, -np.inf):
+            arrays = {part: rows(13, 9, 8) for part in ("query", "key", "value")}
+            arrays[which][4, 3] = bad
+            for mask in (None, np.zeros(9, bool)):
+                with pytest.raises(InvalidVector, match=rf"{which}: expected finite numbers, .* at \[4, 3\]"):
+                    attend(**arrays, mechanism=name, mask=mask, backend=backend, **inputs(8, 9, 9))
+
+
+def float64_is_kept(name: str, inputs: Inputs) -> None:
+    """float64 comes back as float64, with more digits than float32 has."""
+    arrays = [rows(seed, 9, 8).astype(np.float64) for seed in (14, 15, 16)]
+    came = attend(*arrays, mechanism=name, **inputs(8, 9, 9))
+    assert (came.output.dtype, came.backend) == (np.float64, "numpy")
+    half = attend(*(x.astype(np.float32) for x in arrays), mechanism=name, **inputs(8, 9, 9))
+    assert half.output.dtype == np.float32
+    np.testing.assert_allclose(half.output, came.output, rtol=1e-3, atol=1e-4)

@@ -76,14 +76,25 @@ def test_one_group_and_none_are_plain_attention(backend: str) -> None:
         np.testing.assert_allclose(came, softmax(query, key, value), rtol=1e-5, atol=1e-6)
 
 
+def test_keys_of_no_group_stand_alone(backend: str) -> None:
+    query, key = rows(1, 4, 8), rows(2, 5, 8)
+    apart, none = (
+        attend(query, key, mechanism=NAME, backend=backend, **grouped(np.array(groups), 4)).output
+        for groups in ([5, 6, 7, 0, 0], [-1, -1, -9, 0, 0])
+    )
+    np.testing.assert_array_equal(apart, none)
+
+
 def test_contract(backend: str) -> None:
     def inputs(dim: int, n_queries: int, n_keys: int) -> dict[str, Any]:
         return grouped(np.arange(n_keys) % 3 - 1, n_queries)
 
     for heads in (1, 3):
-        contract.weights_are_effective(NAME, inputs(12, 9, 12) | {"params": {"heads": heads}}, backend)
+        contract.weights_are_effective(NAME, inputs(12, 40, 12) | {"params": {"heads": heads}}, backend)
     contract.nothing_to_see_gives_zeros(NAME, inputs, backend)
     contract.heads_in_front_are_heads_split(NAME, inputs(12, 5, 31), backend)
+    contract.bad_numbers_are_refused(NAME, inputs, backend)
+    contract.float64_is_kept(NAME, inputs)
 
 
 def test_masked_keys_are_absent_from_the_means_too(backend: str) -> None:

@@ -64,6 +64,9 @@ def test_contract_of_perceiver(backend: str) -> None:
         contract.weights_are_effective(PERCEIVER, latents(12, heads=heads), backend)
     contract.nothing_to_see_gives_zeros(PERCEIVER, lambda dim, n, m: latents(dim), backend)
     contract.masked_keys_are_absent(PERCEIVER, lambda dim, n, m: latents(dim), backend)
+    for name, given in ((PERCEIVER, latents), (GATED, half_open)):
+        contract.bad_numbers_are_refused(name, lambda dim, n, m, given=given: given(dim), backend)
+        contract.float64_is_kept(name, lambda dim, n, m, given=given: given(dim))
     shared = {"params": {"latents": 5}, "weights": {"latents": rows(1, 5, 4)}}
     wide = {"latents": np.tile(shared["weights"]["latents"], (1, 3))}
     query, key = rows(7, 2, 12), rows(8, 9, 12)

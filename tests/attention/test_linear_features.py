@@ -141,6 +141,38 @@ def test_any_shape(
     assert_within_budget(came.output, oracle(name, factor), query, key, value)
 
 
+@pytest.mark.parametrize("n_queries", [3, 40])
+def test_masked_padding_does_not_drown_long_rows(backend: str, n_queries: int) -> None:
+    # rows of zeros have far larger exponents, −|x|²/2 + …, than rows of length 60
+    query, key = rows(1, n_queries, 8), rows(2, 50, 8)
+    key *= 60 / np.linalg.norm(key, axis=1, keepdims=True)
+    padded, mask = np.concatenate([key, np.zeros((9, 8), np.float32)]), np.arange(59) < 50
+    for causal in (False, True):
+        params = {"features": 24, "causal": causal}
+        given: dict[str, Any] = {"mechanism": "performer-attention", "params": params, "backend": backend}
+        if causal:  # the padding in front, so that the rows keep their places
+            padded, mask = padded[::-1].copy(), mask[::-1].copy()
+            key = key[::-1].copy()
+        expected = attend(query, key, **given).output
+        np.testing.assert_allclose(attend(query, padded, mask=mask, **given).output, expected, rtol=1e-3, atol=1e-3)
+        hidden = attend(query, padded, mask=np.zeros(59, bool), **given).output
+        assert (hidden == 0).all()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("n_queries", [3, 40])
+@pytest.mark.parametrize("lengths", [(0.2, 2), (2, 0.2)])
+def test_blocks_of_keys_of_other_lengths_meet_on_one_scale(
+    backend: str, lengths: tuple[float, float], n_queries: int, causal: bool
+) -> None:
+    query, key, value = rows(1, n_queries, 8) / 2, rows(2, 2500, 8), np.abs(rows(3, 2500, 4))
+    key *= np.linspace(*lengths, 2500, dtype=np.float32)[:, None]  # each block's largest exponent is its own
+    given = inputs("performer-attention", n_queries, 2500, causal=causal)
+    came = attend(query, key, value, mechanism="performer-attention", backend=backend, **given).output
+    factor = exact.seen(n_queries, 2500) if causal else None
+    assert_within_budget(came, oracle("performer-attention", factor), query, key, value)
+
+
 @pytest.mark.parametrize("n_queries", [1, 70, 300])
 def test_gate_is_the_recurrence(backend: str, n_queries: int) -> None:
     query, key, value = rows(4, n_queries, 6) / 3, rows(5, 300, 6) / 3, rows(6, 300, 4)
@@ -160,15 +192,17 @@ def test_gate_is_the_recurrence(backend: str, n_queries: int) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_contract(backend: str, name: str, causal: bool) -> None:
     for heads in (1, 3):
-        contract.weights_are_effective(name, inputs(name, 9, 12, heads=heads, causal=causal), backend)
+        contract.weights_are_effective(name, inputs(name, 40, 12, heads=heads, causal=causal), backend)
     contract.nothing_to_see_gives_zeros(name, lambda dim, n, m: inputs(name, n, m, causal=causal), backend)
     contract.heads_in_front_are_heads_split(name, inputs(name, 5, 31, causal=causal), backend)
+    contract.bad_numbers_are_refused(name, lambda dim, n, m: inputs(name, n, m, causal=causal), backend)
+    contract.float64_is_kept(name, lambda dim, n, m: inputs(name, n, m, causal=causal))
     if name != "cosformer-attention" and not causal:
         contract.masked_keys_are_absent(name, lambda dim, n, m: inputs(name, n, m), backend)
 
 
 def test_gated_weights_are_effective(backend: str) -> None:
-    given = inputs("rfa-attention", 9, 12, causal=True, heads=3) | {"weights": {"gate": rows(8, 12, 3)}}
+    given = inputs("rfa-attention", 40, 12, causal=True, heads=3) | {"weights": {"gate": rows(8, 12, 3)}}
     contract.weights_are_effective("rfa-attention", given, backend)
 
 
@@ -241,6 +275,8 @@ def test_times_as_positions_keep_their_digits(backend: str) -> None:
 
 def test_gate_needs_causal_order(backend: str) -> None:
     key, gate = rows(18, 4, 6), {"gate": rows(19, 6, 1)}
+    with pytest.raises(InvalidInput, match=r"weights\['gate_bias'\] needs weights\['gate'\]"):
+        attend(key, key, mechanism="rfa-attention", weights={"gate_bias": np.ones(1, np.float32)}, backend=backend)
     with pytest.raises(InvalidInput, match="a gate needs params causal=True"):
         attend(key, key, mechanism="rfa-attention", weights=gate, backend=backend)
 

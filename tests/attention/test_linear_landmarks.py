@@ -126,6 +126,8 @@ def test_contract_of_nystrom(backend: str, inverse: str) -> None:
         contract.weights_are_effective(NYSTROM, {"params": params | {"heads": heads}}, backend)
     contract.nothing_to_see_gives_zeros(NYSTROM, lambda dim, n, m: {"params": params}, backend)
     contract.masked_keys_are_absent(NYSTROM, lambda dim, n, m: {"params": params}, backend)
+    contract.bad_numbers_are_refused(NYSTROM, lambda dim, n, m: {"params": params}, backend)
+    contract.float64_is_kept(NYSTROM, lambda dim, n, m: {"params": params})
     contract.heads_in_front_are_heads_split(NYSTROM, {"params": params}, backend)
 
 
@@ -134,6 +136,8 @@ def test_contract_of_linformer(backend: str) -> None:
         given = mixes(5, 12)
         contract.weights_are_effective(LINFORMER, given | {"params": {"rank": 5, "heads": heads}}, backend)
     contract.heads_in_front_are_heads_split(LINFORMER, mixes(5, 31), backend)
+    contract.bad_numbers_are_refused(LINFORMER, lambda dim, n, m: mixes(5, m), backend)
+    contract.float64_is_kept(LINFORMER, lambda dim, n, m: mixes(5, m))
     hidden = attend(rows(17, 3, 8), rows(18, 9, 8), mechanism=LINFORMER, mask=np.zeros(9, bool), **mixes(4, 9))
     assert (hidden.output == 0).all()
 

@@ -111,8 +111,10 @@ def test_local_context_is_softmax_over_the_neighbours(backend: str, n_keys: int,
 def test_contract(backend: str, heads: int) -> None:
     given = {"params": {"heads": heads, "top_k": 4}}
     contract.weights_are_effective(NAME, given, backend)
-    contract.weights_are_effective(NAME, given | {"segment_ids": np.arange(12) // 5}, backend)
+    contract.weights_are_effective(NAME, given | {"segment_ids": np.arange(12) // 5}, backend, n_queries=9)
     if heads == 1:
+        contract.bad_numbers_are_refused(NAME, lambda dim, n, m: {}, backend)
+        contract.float64_is_kept(NAME, lambda dim, n, m: {})
         contract.nothing_to_see_gives_zeros(
             NAME, lambda dim, n, m: {"positions": (np.arange(n), np.arange(m))}, backend
         )

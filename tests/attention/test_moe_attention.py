@@ -190,20 +190,19 @@ def test_known_answer_switch(backend: str) -> None:
 
 
 def test_known_answer_expert_choice(backend: str) -> None:
-    # chances of expert 0: 3/4, 1/2, 1/4; each of two experts takes ⌈2/3 · 3 / 2⌉ = 1 query: expert 0 the first,
-    # expert 1 the last, the query between them is nobody's.  Expert 1 doubles
+    # each of two experts takes ⌈1 · 3 / 2⌉ = 2 of three queries: expert 0 those with 3/4 and 1/2, and so does
+    # expert 1, which doubles.  Of two equal queries both take the first
     query = np.array([[LN3, 0], [0, 0], [0, LN3]], np.float32)
     key, value = np.zeros((1, 2), np.float32), np.array([[4, 8]], np.float32)
     weights = {"router": EYE, "output": np.stack([EYE, 2 * EYE])}
-    params = {"experts": 2, "capacity": 2 / 3}
-    came = attend(
-        query, key, value, mechanism="expert-choice-attention", params=params, weights=weights, backend=backend
-    )
-    np.testing.assert_allclose(came.output, [[3, 6], [0, 0], [6, 12]], rtol=1e-6)
-    all_of_them = attend(
-        query, key, value, mechanism="expert-choice-attention", params={"experts": 2}, weights=weights, backend=backend
-    )
-    np.testing.assert_allclose(all_of_them.output, [[5, 10], [6, 12], [7, 14]], rtol=1e-6)
+    given: dict[str, Any] = {"mechanism": "expert-choice-attention", "weights": weights, "backend": backend}
+    came = attend(query, key, value, params={"experts": 2, "capacity": 1}, **given)
+    np.testing.assert_allclose(came.output, [[3, 6], [6, 12], [6, 12]], rtol=1e-6)
+    came = attend(query[[1, 1]], key, value, params={"experts": 2, "capacity": 1}, return_weights=True, **given)
+    np.testing.assert_allclose(came.output, [[6, 12], [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(came.weights, [[1], [0]], rtol=1e-6)
+    every = attend(query, key, value, params={"experts": 2}, **given)
+    np.testing.assert_allclose(every.output, [[5, 10], [6, 12], [7, 14]], rtol=1e-6)
 
 
 def test_known_answer_soft(backend: str) -> None:
@@ -265,9 +264,11 @@ def test_contract(backend: str, name: str) -> None:
     def inputs(dim: int, n_queries: int, n_keys: int) -> dict[str, Any]:
         return {"weights": routed(dim)}
 
-    contract.weights_are_effective(name, inputs(12, 9, 12) | {"params": {"heads": 1}}, backend)
+    contract.weights_are_effective(name, inputs(12, 40, 12) | {"params": {"heads": 1}}, backend)
     contract.nothing_to_see_gives_zeros(name, inputs, backend)
     contract.masked_keys_are_absent(name, inputs, backend)
+    contract.bad_numbers_are_refused(name, inputs, backend)
+    contract.float64_is_kept(name, inputs)
     with pytest.raises(InvalidInput, match="has no head axis"):
         attend(rows(1, 2, 3, 4), rows(2, 2, 5, 4), mechanism=name, weights=routed(4), backend=backend)
 

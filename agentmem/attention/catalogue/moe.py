@@ -20,10 +20,10 @@ ROUTER = Weight(name="router", shape=("dim", "experts"), init="normal", meaning=
 WHY = "through the experts' own projections; identity experts reproduce scaled-dot's order"
 
 
-def capacity(default: float, least: float = 1) -> Parameter:
+def capacity(default: float) -> Parameter:
     """Return the room of an expert."""
     meaning = "room of an expert over an even share of the choices"
-    return Parameter(name="capacity", default=default, meaning=meaning, minimum=least)
+    return Parameter(name="capacity", default=default, meaning=meaning, minimum=1)
 
 
 MECHANISMS = (
@@ -94,7 +94,7 @@ MECHANISMS = (
         formula="S = SM(X W_g); expert i takes the top ⌈capacity · n / E⌉ of column i; Σ_i S_i Attn_i(q)",
         form="experts",
         route="expert-choice",
-        parameters=(EXPERTS, capacity(2.0, least=0.01), heads(1), SCALE),
+        parameters=(EXPERTS, capacity(2.0), heads(1), SCALE),
         weights=(ROUTER, *PROJECTIONS),
         can_reorder=True,
         why=WHY,

@@ -14,18 +14,20 @@ from agentmem.attention.engine import Engine
 from agentmem.attention.inputs import Floats
 from agentmem.errors import InvalidInput
 
+Rows = slice | NDArray[np.int64]
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """φ of one head's rows, by slices.
+    """φ of one head's rows, by slices or lists of rows.
 
     Attributes:
-        query: slice -> (rows, features), each row up to a positive factor, which cancels.
-        key: slice -> (rows, features) and the logarithm of the factor that they still want.
+        query: rows -> (rows, features), each row up to a positive factor, which cancels.
+        key: rows -> (rows, features) and the logarithm of the factor that they still want.
     """
 
-    query: Callable[[slice], Floats]
-    key: Callable[[slice], tuple[Floats, float]]
+    query: Callable[[Rows], Floats]
+    key: Callable[[Rows], tuple[Floats, float]]
 
 
 @lru_cache(maxsize=32)

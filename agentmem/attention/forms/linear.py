@@ -23,6 +23,12 @@ from agentmem.errors import InvalidInput
 BLOCK, CAUSAL_BLOCK = 1024, 128
 """Rows taken at a time: so that features stay in the cache; so that a causal block's square costs no more than sums."""
 
+LOWEST = -1e300
+"""The logarithm of no key's factor: less than any key's, and a number."""
+FEW_QUERIES = 16
+"""Up to so many queries take their shares of the keys one by one: sums over keys pay only where many share them."""
+LOWER = np.tri(CAUSAL_BLOCK, dtype=np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class Decay:
@@ -60,11 +66,14 @@ class _Head:
     decay: Decay | None
 
     def keys(self, at: slice) -> tuple[Floats, float]:
-        """Return φ(k), zero for keys that are masked, and the logarithm of its factor."""
-        phi, log = self.features.key(at)
-        if self.mask is not None:
-            phi[~self.mask[at]] = 0
-        return phi, log
+        """Return φ(k), zero for keys that are masked, and the logarithm of its factor, which those do not sway."""
+        if self.mask is None:
+            return self.features.key(at)
+        kept = np.flatnonzero(self.mask[at])
+        seen, log = self.features.key(at.start + kept)
+        phi = np.zeros((at.stop - at.start, seen.shape[1]), seen.dtype)
+        phi[kept] = seen
+        return phi, max(log, LOWEST)
 
     def values(self, at: slice, dtype: Any) -> Floats:
         """Return [v, 1], so that one product gives numerator and denominator."""
@@ -100,19 +109,25 @@ def run_linear(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
     q, k, v = (apart(x, heads) for x in (call.query, call.key, call.value))
     decays = _decays(call, heads, causal)
     out = np.zeros((heads, call.n_queries, v.shape[-1]), call.query.dtype)
-    weights = np.zeros((heads, call.n_queries, call.n_keys)) if call.want_weights else None
+    weights = np.zeros((heads, call.n_queries, call.n_keys), out.dtype) if call.want_weights else None
     with np.errstate(over="ignore", invalid="ignore"):  # found in the output, and told by name
         for h in range(heads) if call.n_keys and call.n_queries else ():
             head = _Head(MAPS[call.declared.feature](engine, call, q[h], k[h]), v[h], call.mask, decays[h])
-            (_causal if causal else _whole)(head, out[h])
+            if weights is None and call.n_queries > FEW_QUERIES:
+                (_causal if causal else _whole)(head, out[h])
+                continue
+            shares = _shares(head, call.n_queries, causal)
+            out[h] = shares @ v[h]
             if weights is not None:
-                weights[h] = _shares(head, len(q[h]), causal)
+                weights[h] = shares
     checked(not np.isfinite(out).all())
     return together(out, call.query), weights
 
 
 def _decays(call: Call, heads: int, causal: bool) -> list[Decay | None]:
     if "gate" not in call.weights:
+        if "gate_bias" in call.weights:
+            raise InvalidInput(f"{call.declared.name}: weights['gate_bias'] needs weights['gate']")
         return [None] * heads
     if not causal or call.key.ndim == 3:
         raise InvalidInput(f"{call.declared.name}: a gate needs params causal=True and arrays of 2 dimensions")
@@ -155,7 +170,8 @@ def _causal(head: _Head, out: Floats) -> None:
         if near.start >= ahead:
             at = slice(near.start - ahead, near.stop - ahead)
             phi_q, top = head.features.query(at), max(sums.log, log)
-            local, far = np.tril(phi_q @ phi.T), sums.seen_by(phi_q, top)
+            local, far = phi_q @ phi.T, sums.seen_by(phi_q, top)
+            local *= LOWER[: len(local), : len(local)]
             if decay is not None:
                 local *= decay.shares(np.arange(near.start, near.stop), near).astype(local.dtype)
                 far *= decay.left(near).astype(far.dtype)
@@ -168,14 +184,18 @@ def _causal(head: _Head, out: Floats) -> None:
 
 
 def _shares(head: _Head, n_queries: int, causal: bool) -> Floats:
-    n_keys = len(head.value)
-    every = slice(0, n_keys)
-    shares = head.features.query(slice(0, n_queries)).astype(np.float64) @ head.keys(every)[0].T.astype(np.float64)
+    """Return every query's share of every key, (n_queries, n_keys)."""
+    n_keys, phi_q = len(head.value), head.features.query(slice(0, n_queries))
+    shares, factor = np.empty((n_queries, n_keys), phi_q.dtype), np.empty(n_keys)
+    for at in _blocks(0, n_keys, BLOCK):
+        phi, factor[at] = head.keys(at)
+        shares[:, at] = phi_q @ phi.T
+    shares *= np.exp(factor - factor.max()).astype(shares.dtype)
     if causal:
         now = np.arange(n_keys - n_queries, n_keys)
-        shares = np.where(now[:, None] >= np.arange(n_keys)[None, :], shares, 0.0)
+        shares[now[:, None] < np.arange(n_keys)] = 0
         if head.decay is not None:
-            shares *= head.decay.shares(np.maximum(now, 0), every)
-    total = shares.sum(1, keepdims=True)
-    shares *= np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+            shares *= head.decay.shares(np.maximum(now, 0), slice(0, n_keys)).astype(shares.dtype)
+    total = shares.sum(1, keepdims=True, dtype=np.float64)
+    shares *= np.divide(1.0, total, out=np.zeros_like(total), where=total > 0).astype(shares.dtype)
     return shares
