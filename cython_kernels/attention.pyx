@@ -29,6 +29,10 @@ cdef extern from "attention_softmax.h" nogil:
     int attention_dots(const float *, const float *, const int64_t *, int64_t, int64_t, float, float *)
     void attention_norms(const float *, int64_t, int64_t, int64_t, int64_t, int64_t, float *)
 
+cdef extern from "attention_one.h" nogil:
+    int attention_one_fits(const attention_t *)
+    int attention_one(const attention_t *)
+
 cdef extern from "attention_tile.h" nogil:
     int attention_tiles_fit(const attention_t *)
     int64_t attention_tile_block(const attention_t *)
@@ -59,6 +63,12 @@ cdef int run(attention_t *a, int64_t threads=1) except -1:
     cdef int64_t need = attention_scratch(a)
     cdef float *scratch = small
     cdef int bad
+    if attention_one_fits(a):
+        if a.heads * a.n_keys * (a.dim + a.value_dim) <= LONG_WORK:
+            return attention_one(a)
+        with nogil:
+            bad = attention_one(a)
+        return bad
     if attention_tiles_fit(a):
         with nogil:
             bad = attention_tiles(a, threads)

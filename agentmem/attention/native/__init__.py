@@ -20,10 +20,11 @@ class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, RoutingKerne
     """
 
     name = "native"
-    MODULES = ("attention", "hyperbolic", "maxsim")
+    MODULES = ("attention", "direct", "hyperbolic", "maxsim")
 
     def __init__(self, modules: Mapping[str, ModuleType]) -> None:
         self.rows: Any = modules["attention"].attend_rows
+        self.direct: Any = modules["direct"]
         self._attention: Any = modules["attention"]
         self._hyperbolic: Any = modules["hyperbolic"]
         self._maxsim: Any = modules["maxsim"]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from agentmem.attention.inputs import Floats, Mask, require_finite
 from agentmem.attention.native.common import checked
+from agentmem.attention.threads import num_threads
 
 
 class SoftmaxKernels:
@@ -35,7 +36,7 @@ class SoftmaxKernels:
         head_dim = query.shape[-1] // (heads if query.ndim == 2 else 1)
         scale = head_dim**-0.5 if scale is None else scale
         out, weights, bad = self._attention.attend(
-            query, key, value, heads, scale, causal, block, top_k, cosine, mask, want_weights
+            query, key, value, heads, scale, causal, block, top_k, cosine, mask, want_weights, num_threads()
         )
         checked(bad, query=query, key=key, value=value)
         if mask is not None:
