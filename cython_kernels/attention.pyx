@@ -31,7 +31,7 @@ cdef extern from "attention_softmax.h" nogil:
 
 cdef extern from "attention_one.h" nogil:
     int attention_one_fits(const attention_t *)
-    int attention_one(const attention_t *)
+    int attention_one(const attention_t *, float *)
 
 cdef extern from "attention_tile.h" nogil:
     int attention_tiles_fit(const attention_t *)
@@ -65,9 +65,9 @@ cdef int run(attention_t *a, int64_t threads=1) except -1:
     cdef int bad
     if attention_one_fits(a):
         if a.heads * a.n_keys * (a.dim + a.value_dim) <= LONG_WORK:
-            return attention_one(a)
+            return attention_one(a, NULL)
         with nogil:
-            bad = attention_one(a)
+            bad = attention_one(a, NULL)
         return bad
     if attention_tiles_fit(a):
         with nogil:

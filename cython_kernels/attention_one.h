@@ -39,6 +39,8 @@ typedef struct {
     float scores[MOST_HEADS * EIGHT], top[MOST_HEADS * EIGHT], sum[MOST_HEADS * EIGHT];
 } running_t;
 
+enum { ONE_SCRATCH = sizeof(running_t) }; /* bytes, on the stack */
+
 /* Scores of keys [j, j + n) for every head, -inf up to EIGHT; returns the probe. */
 AGENTMEM_INLINE float score_group(const attention_t *a, int64_t heads, int64_t j, int64_t n, running_t *r)
 {
@@ -77,7 +79,7 @@ AGENTMEM_INLINE void softmax_group(const attention_t *a, int64_t heads, running_
     }
 }
 
-AGENTMEM_INLINE int attend_one(const attention_t *a, int64_t heads)
+AGENTMEM_INLINE int attend_one(const attention_t *a, int64_t heads, float *logsum)
 {
     running_t r;
     float bad = 0;
@@ -105,16 +107,21 @@ AGENTMEM_INLINE int attend_one(const attention_t *a, int64_t heads)
         for (int t = 0; t < EIGHT; t++)
             sum += r.sum[h * EIGHT + t];
         scale_row(a->out + h * a->out_head, a->value_dim, 1.0f / sum);
+        if (logsum)
+            logsum[h] = r.top[h * EIGHT] + logf(sum);
         bad += probe(a->out + h * a->out_head, a->value_dim);
     }
     return bad != 0;
 }
 
-/* Returns 1 where a query, a score or an output is NaN or infinite, else 0; the usual numbers of heads are constants. */
+/* Returns 1 where a query, a score or an output is NaN or infinite, else 0; the usual numbers of heads are constants.
+   ``logsum`` (heads), where it is not NULL, gets the logarithm of each sum of exponentials. */
 AGENTMEM_CLONES
-static int attention_one(const attention_t *a)
+static int attention_one(const attention_t *a, float *logsum)
 {
-    return a->heads == 1 ? attend_one(a, 1) : a->heads == 8 ? attend_one(a, 8) : attend_one(a, a->heads);
+    if (a->heads == 1)
+        return attend_one(a, 1, logsum);
+    return a->heads == 8 ? attend_one(a, 8, logsum) : attend_one(a, a->heads, logsum);
 }
 
 #endif

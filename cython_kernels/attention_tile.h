@@ -162,6 +162,14 @@ static int attention_tiles_fit(const attention_t *a)
     return a->n_queries > 4 && a->n_keys > 0 && !a->index && !a->query_norm && !a->key_norm && !a->weights && !a->top_k;
 }
 
+/* Bytes of scratch of such a call. */
+static int64_t attention_tile_scratch(const attention_t *a, int64_t threads)
+{
+    const tile_work_t w = tile_work(a, threads);
+    const int64_t items = w.chunks * a->heads;
+    return (threads < items ? threads : items) * tile_scratch(&w);
+}
+
 /* Returns 1 where something is not finite, 0 where all is well, -1 where there is no memory. */
 static int attention_tiles(const attention_t *a, int64_t threads)
 {
@@ -174,6 +182,12 @@ static int attention_tiles(const attention_t *a, int64_t threads)
 static int attention_tiles_fit(const attention_t *a)
 {
     (void)a;
+    return 0;
+}
+
+static int64_t attention_tile_scratch(const attention_t *a, int64_t threads)
+{
+    (void)a, (void)threads;
     return 0;
 }
 

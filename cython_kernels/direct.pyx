@@ -23,14 +23,24 @@ cdef extern from "attention_softmax.h" nogil:
     int attention_run(const attention_t *, float *)
 
 cdef extern from "attention_one.h" nogil:
+    int64_t ONE_SCRATCH
     int attention_one_fits(const attention_t *)
-    int attention_one(const attention_t *)
+    int attention_one(const attention_t *, float *)
 
 cdef extern from "attention_tile.h" nogil:
     int attention_tiles_fit(const attention_t *)
     int64_t attention_tile_block(const attention_t *)
+    int64_t attention_tile_scratch(const attention_t *, int64_t)
     int attention_tiles(const attention_t *, int64_t)
     int agentmem_isa()
+
+cdef extern from "attention_decode.h" nogil:
+    ctypedef struct decode_t:
+        const attention_t *a
+        int64_t parts
+        float *outs
+        float *logsums
+    int attention_decode(decode_t *, int64_t)
 
 cdef extern from "attention_hyperbolic.h" nogil:
     ctypedef struct space_t:
@@ -91,9 +101,9 @@ cdef int run(attention_t *a, int64_t threads) except -1:
     cdef float *scratch
     if attention_one_fits(a):
         if not long_work:
-            return attention_one(a)
+            return attention_one(a, NULL)
         with nogil:
-            bad = attention_one(a)
+            bad = attention_one(a, NULL)
         return bad
     a.block = min(attention_tile_block(a), max(a.n_keys, 1))
     if attention_tiles_fit(a):
@@ -111,26 +121,21 @@ cdef int run(attention_t *a, int64_t threads) except -1:
     return bad
 
 
-def attention(query, keys, values, int64_t heads, scale, bint causal, out, int64_t threads):
-    """Softmax attention: query (heads * dim,), (n_queries, heads * dim) or (heads, n_queries, dim), the others to match.
-
-    Returns the output; None where an array is not what it must be, or something is not finite.
-    """
+cdef object lay_out(attention_t *a, query, keys, values, int64_t heads, scale, bint causal, out):
+    """Fill in the call and return the output; None where an array is not what it must be."""
     cdef int ndim, split
-    cdef attention_t a
     cdef cnp.npy_intp shape[3]
+    cdef int64_t width, value_width, merged
     if not cnp.PyArray_Check(query):
         return None
     ndim = cnp.PyArray_NDIM(<cnp.ndarray>query)
     split = ndim == 3
-    if values is None:
-        values = keys
     if not (1 <= ndim <= 3 and fits(query, ndim) and fits(keys, 2 + split) and fits(values, 2 + split)):
         return None
     if split:
         heads = length(query, 0)
-    memset(&a, 0, sizeof(a))
-    cdef int64_t width = length(query, ndim - 1), value_width = length(values, 1 + split), merged = 1 if split else heads
+    memset(a, 0, sizeof(a[0]))
+    width, value_width, merged = length(query, ndim - 1), length(values, 1 + split), 1 if split else heads
     a.heads, a.n_queries, a.n_keys = heads, 1 if ndim == 1 else length(query, split), length(keys, split)
     if (heads < 1 or width == 0 or value_width == 0 or width % merged or value_width % merged
             or length(keys, 1 + split) != width or length(values, split) != a.n_keys
@@ -149,7 +154,45 @@ def attention(query, keys, values, int64_t heads, scale, bint causal, out, int64
     a.out_head = a.n_queries * a.value_dim if split else a.value_dim
     a.scale = <float>(1 / sqrt(<double>a.dim)) if scale is None else <float>scale
     a.causal = causal
-    return None if run(&a, threads) else out
+    return out
+
+
+def attention(query, keys, values, int64_t heads, scale, bint causal, out, int64_t threads):
+    """Softmax attention: query (heads * dim,), (n_queries, heads * dim) or (heads, n_queries, dim), the others to match.
+
+    Returns the output; None where an array is not what it must be, or something is not finite.
+    """
+    cdef attention_t a
+    out = lay_out(&a, query, keys, keys if values is None else values, heads, scale, causal, out)
+    return None if out is None or run(&a, threads) else out
+
+
+def scratch_bytes(int64_t heads, int64_t n_queries, int64_t n_keys, int64_t dim, int64_t value_dim, int64_t threads):
+    """Return the bytes that such an attention takes besides its arrays: per head, dim and value_dim."""
+    cdef attention_t a
+    memset(&a, 0, sizeof(a))
+    a.heads, a.n_queries, a.n_keys, a.dim, a.value_dim = heads, n_queries, n_keys, dim, value_dim
+    if attention_one_fits(&a):
+        return ONE_SCRATCH
+    a.block = min(attention_tile_block(&a), max(n_keys, 1))
+    return attention_tile_scratch(&a, threads) if attention_tiles_fit(&a) else attention_scratch(&a) * sizeof(float)
+
+
+def decode(query, keys, values, int64_t heads, double scale, bint causal, int64_t parts, int64_t threads):
+    """Flash-decoding over ``parts`` of the keys; returns (output, whether something was NaN or infinite)."""
+    cdef attention_t a
+    cdef decode_t d
+    cdef bint bad
+    out = lay_out(&a, query, keys, values, heads, scale, causal, None)
+    d.a, d.parts = &a, parts
+    d.outs = <float *>malloc(a.n_queries * parts * a.heads * (a.value_dim + 1) * sizeof(float) + 1)
+    if d.outs == NULL:
+        raise MemoryError("scratch of the parts")
+    d.logsums = d.outs + a.n_queries * parts * a.heads * a.value_dim
+    with nogil:
+        bad = attention_decode(&d, threads)
+    free(d.outs)
+    return out, bad
 
 
 def poincare(query, keys, double curvature, double beta, double clip, double epsilon, bint tangent, out):

@@ -65,6 +65,22 @@ def attention(
     return _deliver(output[0] if single else output, out, q.dtype)
 
 
+def scratch_bytes(n_queries: int, n_keys: int, dim: int, *, heads: int = 1) -> int:
+    """Return the bytes that ``attention`` takes besides its arrays: by the kernel, or by the NumPy of this backend.
+
+    Args:
+        n_queries: number of queries.
+        n_keys: number of keys.
+        dim: of query, key and value rows, all heads together.
+        heads: how many heads the dimension is split into.
+    """
+    kernel = native()
+    if kernel is None:
+        return 8 * heads * n_queries * (2 * n_keys + dim // heads)  # float64 scores and weights, and the output
+    head_dim = dim // heads
+    return int(kernel.direct.scratch_bytes(heads, n_queries, n_keys, head_dim, head_dim, num_threads()))
+
+
 def poincare_scores(
     query: Floats,
     keys: Floats,

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
 from agentmem.attention.forms.experts import run_experts
+from agentmem.attention.forms.flash import run_decoding, run_low_precision
 from agentmem.attention.forms.hyperbolic import run_hyperbolic
 from agentmem.attention.forms.memory import run_memory
 from agentmem.attention.forms.softmax import run_softmax
@@ -22,6 +23,8 @@ Form = Callable[[Engine, Call], tuple[Floats, Floats | None]]
 FORMS: Mapping[str, Form] = MappingProxyType(
     {
         "softmax": run_softmax,
+        "low-precision": run_low_precision,
+        "decoding": run_decoding,
         "hyperbolic": run_hyperbolic,
         "experts": run_experts,
         "memory": run_memory,

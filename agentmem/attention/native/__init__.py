@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from agentmem.attention.native.flash import FlashKernels
 from agentmem.attention.native.hyperbolic import HyperbolicKernels
 from agentmem.attention.native.interaction import InteractionKernels
 from agentmem.attention.native.routing import RoutingKernels
 from agentmem.attention.native.softmax import SoftmaxKernels
 
 
-class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, RoutingKernels):
+class Native(SoftmaxKernels, FlashKernels, HyperbolicKernels, InteractionKernels, RoutingKernels):
     """The engine over the compiled kernels.
 
     Args:
@@ -20,11 +21,12 @@ class Native(SoftmaxKernels, HyperbolicKernels, InteractionKernels, RoutingKerne
     """
 
     name = "native"
-    MODULES = ("attention", "direct", "hyperbolic", "maxsim")
+    MODULES = ("attention", "direct", "hyperbolic", "maxsim", "quantised")
 
     def __init__(self, modules: Mapping[str, ModuleType]) -> None:
         self.rows: Any = modules["attention"].attend_rows
         self.direct: Any = modules["direct"]
         self._attention: Any = modules["attention"]
+        self._quantised: Any = modules["quantised"]
         self._hyperbolic: Any = modules["hyperbolic"]
         self._maxsim: Any = modules["maxsim"]

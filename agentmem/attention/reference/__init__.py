@@ -6,13 +6,14 @@ kernel is a method of ``Reference``, with the signature of the method of ``nativ
 
 from __future__ import annotations
 
+from agentmem.attention.reference.flash import FlashReference
 from agentmem.attention.reference.hyperbolic import HyperbolicReference
 from agentmem.attention.reference.interaction import InteractionReference
 from agentmem.attention.reference.routing import RoutingReference
 from agentmem.attention.reference.softmax import SoftmaxReference
 
 
-class Reference(SoftmaxReference, HyperbolicReference, InteractionReference, RoutingReference):
+class Reference(SoftmaxReference, FlashReference, HyperbolicReference, InteractionReference, RoutingReference):
     """The engine in NumPy."""
 
     name = "numpy"
