@@ -2,8 +2,8 @@
 
 A key of int8 or int4 is rotated by random signs and a Hadamard matrix, which spreads an outlier over all numbers and
 keeps every product q·k, and coded symmetrically with one scale for each sixteen numbers.  Values that are not the keys
-are int16 with such scales, whose error does not show beside the keys'.  ``QuantisedKeys`` holds a memory so coded and is
-attended to as it is: it is read once a call.
+are int16 with such scales, whose error does not show beside the keys'.  ``QuantisedKeys`` holds a memory so coded,
+which is attended to as it is.
 
 Source: Shah 2024, arXiv:2407.08608 (incoherent processing); Ashkboos 2024, arXiv:2404.00456 (rotations).
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,15 +65,17 @@ def unrotate(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @cache
 def _hadamard(dim: int) -> NDArray[np.float32]:
-    matrix = np.ones((1, 1), np.float32)
+    matrix: NDArray[Any] = np.ones((1, 1), np.float32)
     for _ in range(min(dim & -dim, 256).bit_length() - 1):
         matrix = np.block([[matrix, matrix], [matrix, -matrix]])
-    return (matrix * len(matrix) ** -0.5).astype(np.float32)
+    orthogonal: NDArray[np.float32] = np.float32(len(matrix) ** -0.5) * matrix
+    return orthogonal
 
 
 @cache
 def _signs(dim: int) -> NDArray[np.float32]:
-    return np.random.default_rng(SIGNS_SEED).choice(np.array([-1, 1], np.float32), dim)
+    signs: NDArray[np.float32] = np.random.default_rng(SIGNS_SEED).choice(np.array([-1, 1], np.float32), dim)
+    return signs
 
 
 @dataclass(frozen=True, slots=True)
