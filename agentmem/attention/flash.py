@@ -1,8 +1,8 @@
 """``FlashAttention``: attention over blocks with its time and backend, and the runner that measures it.
 
 The baseline is the textbook in NumPy, float32: all scores, a softmax over them, one product with the values.  Every
-figure is the median of rounds in which both take turns, so that a drift of the machine falls on both alike.  The targets
-are goals, not results.
+figure is the median of rounds in which both take turns, so that a drift of the machine falls on both alike.  The
+targets are goals, not results.
 """
 
 from __future__ import annotations

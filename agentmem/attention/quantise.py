@@ -52,15 +52,15 @@ def rotate(x: NDArray[np.float32]) -> NDArray[np.float32]:
     The Hadamard blocks are the largest power of two that divides ``dim``, at most 256.
     """
     matrix = _hadamard(x.shape[1])
-    rotated: NDArray[np.float32] = ((x * _signs(x.shape[1])).reshape(-1, len(matrix)) @ matrix).reshape(x.shape)
-    return rotated
+    blocks: NDArray[Any] = (x * _signs(x.shape[1])).reshape(-1, len(matrix))
+    return (blocks @ matrix).reshape(x.shape)
 
 
 def unrotate(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Undo ``rotate``: a Hadamard matrix is its own inverse, and so are the signs."""
     matrix = _hadamard(x.shape[1])
-    plain: NDArray[np.float32] = (x.reshape(-1, len(matrix)) @ matrix).reshape(x.shape) * _signs(x.shape[1])
-    return plain
+    blocks: NDArray[Any] = x.reshape(-1, len(matrix))
+    return (blocks @ matrix).reshape(x.shape) * _signs(x.shape[1])
 
 
 @cache
