@@ -44,6 +44,15 @@ cdef extern from "attention_softmax.h" nogil:
     int attention_dots(const float *, const float *, const int64_t *, int64_t, int64_t, float, float *)
     void attention_norms(const float *, int64_t, int64_t, int64_t, int64_t, int64_t, float *)
 
+cdef extern from "attention_one.h" nogil:
+    int attention_one_fits(const attention_t *)
+    int attention_one(const attention_t *, float *)
+
+cdef extern from "attention_tile.h" nogil:
+    int attention_tiles_fit(const attention_t *)
+    int64_t attention_tile_block(const attention_t *)
+    int attention_tiles(const attention_t *, int64_t)
+
 cdef extern from "attention_route.h" nogil:
     void route_queries(const float *, int64_t, int64_t, int64_t, int64_t, int32_t *, float *, int64_t *)
 
@@ -63,12 +72,24 @@ cdef inline cnp.ndarray empty(int ndim, cnp.npy_intp *shape, int kind):
     return cnp.PyArray_EMPTY(ndim, shape, kind, 0)
 
 
-cdef int run(attention_t *a) except -1:
+cdef int run(attention_t *a, int64_t threads=1) except -1:
     """Run with scratch of its own: on the stack where it is small, without the GIL where the work is long."""
     cdef float small[STACK_FLOATS]
     cdef int64_t need = attention_scratch(a)
     cdef float *scratch = small
     cdef int bad
+    if attention_one_fits(a):
+        if a.heads * a.n_keys * (a.dim + a.value_dim) <= LONG_WORK:
+            return attention_one(a, NULL)
+        with nogil:
+            bad = attention_one(a, NULL)
+        return bad
+    if attention_tiles_fit(a):
+        with nogil:
+            bad = attention_tiles(a, threads)
+        if bad < 0:
+            raise MemoryError("scratch of the attention tiles")
+        return bad
     if need > STACK_FLOATS:
         scratch = <float *>malloc(need * sizeof(float))
         if scratch == NULL:
@@ -84,6 +105,8 @@ cdef int run(attention_t *a) except -1:
 
 
 cdef int64_t default_block(attention_t *a) noexcept:
+    if attention_tiles_fit(a):
+        return min(attention_tile_block(a), a.n_keys)
     cdef int64_t rows = FAR_BYTES // (4 * a.heads * (a.dim + a.value_dim) + 1)
     if a.n_queries == 1:
         rows = ROWS_BY_HEAD if a.heads > 1 else NEAR_BYTES // (4 * a.dim)
@@ -141,7 +164,7 @@ cdef cnp.ndarray lay_out_bias(attention_t *a, attention_bias_t *b, tuple given):
 
 def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray value not None, int64_t heads,
            double scale, bint causal, int64_t block, int64_t top_k, bint cosine, cnp.ndarray mask, tuple bias,
-           double dropout, int64_t seed, bint want_weights):
+           double dropout, int64_t seed, bint want_weights, int64_t threads=1):
     """Softmax attention; arrays are (n, heads * dim) or (heads, n, dim), key and value with as many heads or fewer.
 
     Args: block 0 chooses by cache size; top_k 0 takes all keys; cosine normalises query and key by head; mask is None
@@ -172,7 +195,7 @@ def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray val
         attention_norms(a.key, a.groups, a.n_keys, a.dim, a.key_head, a.key_row, floats(key_norm))
     a.scale, a.causal, a.top_k, a.dropout, a.seed = <float>scale, causal, top_k, <float>dropout, <uint32_t>seed
     a.block = max(a.n_keys, 1) if top_k else min(block, max(a.n_keys, 1)) if block else default_block(&a)
-    return out, weights, sums, run(&a) != 0
+    return out, weights, sums, run(&a, threads) != 0
 
 
 cdef inline bint is_matrix(cnp.ndarray array, int kind, int ndim) noexcept:

@@ -80,11 +80,11 @@ AGENTMEM_INLINE float distance_of(const space_t *g, float square, float height_q
 typedef struct {
     space_t space;
     int64_t n_queries, n_keys, dim, value_dim;
-    const float *query, *key, *value;
+    const float *query, *key, *value;      /* value NULL: scores alone */
     const unsigned char *mask;             /* 1 = keep, or NULL */
     int64_t mask_row;
-    float *weights;                        /* (n_queries, n_keys) or NULL */
-    float *out;                            /* (n_queries, value_dim) */
+    float *weights;                        /* (n_queries, n_keys) or NULL; scores where value is NULL */
+    float *out;                            /* (n_queries, value_dim), unused where value is NULL */
     point_t *query_points, *key_points, *value_points; /* the last two may be one, where value is key */
     float *centre, *scores, *mixed;        /* scratch: dim, n_keys + EIGHT, n_keys + EIGHT floats */
 } hyperbolic_t;
@@ -156,11 +156,12 @@ static int hyperbolic_run(const hyperbolic_t *h)
 {
     float bad = place_rows(&h->space, h->query, h->n_queries, h->dim, h->query_points);
     bad += place_rows(&h->space, h->key, h->n_keys, h->dim, h->key_points);
-    if (h->value_points != h->key_points)
+    if (h->value && h->value_points != h->key_points)
         bad += place_rows(&h->space, h->value, h->n_keys, h->value_dim, h->value_points);
     for (int64_t i = 0; i < h->n_queries; i++) {
         score_keys(h, i);
-        midpoint(h, i);
+        if (h->value)
+            midpoint(h, i);
         if (h->weights)
             memcpy(h->weights + i * h->n_keys, h->scores, h->n_keys * sizeof *h->scores);
     }

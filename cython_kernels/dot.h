@@ -14,8 +14,8 @@
 #define AGENTMEM_X86_DOTS
 #define AGENTMEM_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 #define AGENTMEM_AVX2 __attribute__((target("avx2")))
-#define AGENTMEM_HAS_VNNI (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl"))
-#define AGENTMEM_HAS_AVX2 __builtin_cpu_supports("avx2")
+#define AGENTMEM_HAS_VNNI (AGENTMEM_ISA >= 4 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl"))
+#define AGENTMEM_HAS_AVX2 (AGENTMEM_ISA >= 3 && __builtin_cpu_supports("avx2"))
 #endif
 
 /* codes: stride bytes; vector ~ scale * codes; bias: -128 * sum(codes), see dot_vnni. */

@@ -65,3 +65,13 @@ def test_hooks_choose():
     assert newest[0].text.startswith("New wireless password")
     assert code[0].explanation.mechanism == "lexical"
     assert "E-417" in code[0].text
+
+
+def test_attention_over_blocks_is_measured():
+    import numpy as np
+
+    output, cases = load("flash_attention")["main"]()
+    assert output.shape == (128,)
+    assert np.isfinite(output).all()
+    assert [case.n_keys for case in cases] == [100, 1000, 4000]
+    assert all(case.speedup > 0 for case in cases)

@@ -13,6 +13,7 @@ from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
 from agentmem.attention.forms.differential import run_differential
 from agentmem.attention.forms.experts import run_experts, run_soft_experts
+from agentmem.attention.forms.flash import run_decoding, run_low_precision
 from agentmem.attention.forms.gated import run_gated
 from agentmem.attention.forms.graph import run_graph
 from agentmem.attention.forms.hierarchy import run_hierarchy
@@ -45,6 +46,8 @@ FORMS: Mapping[str, Form] = MappingProxyType(
         "star": run_star,
         "blockwise": run_blockwise,
         "graph": run_graph,
+        "low-precision": run_low_precision,
+        "decoding": run_decoding,
         "hyperbolic": run_hyperbolic,
         "linear": run_linear,
         "nystrom": run_nystrom,

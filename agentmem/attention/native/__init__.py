@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from agentmem.attention.native.flash import FlashKernels
 from agentmem.attention.native.hyperbolic import HyperbolicKernels
 from agentmem.attention.native.interaction import InteractionKernels
 from agentmem.attention.native.linear import LinearKernels
@@ -16,7 +17,15 @@ from agentmem.attention.native.softmax import SoftmaxKernels
 from agentmem.attention.native.support import SupportKernels
 
 
-class Native(SoftmaxKernels, SupportKernels, HyperbolicKernels, InteractionKernels, LinearKernels, RoutingKernels):
+class Native(
+    SoftmaxKernels,
+    SupportKernels,
+    FlashKernels,
+    HyperbolicKernels,
+    InteractionKernels,
+    LinearKernels,
+    RoutingKernels,
+):
     """The engine over the compiled kernels.
 
     Args:
@@ -25,11 +34,13 @@ class Native(SoftmaxKernels, SupportKernels, HyperbolicKernels, InteractionKerne
 
     name = "native"
     dtype = np.float32
-    MODULES = ("attention", "hyperbolic", "linear", "maxsim", "support")
+    MODULES = ("attention", "direct", "hyperbolic", "linear", "maxsim", "quantised", "support")
 
     def __init__(self, modules: Mapping[str, ModuleType]) -> None:
         self.rows: Any = modules["attention"].attend_rows
+        self.direct: Any = modules["direct"]
         self._attention: Any = modules["attention"]
+        self._quantised: Any = modules["quantised"]
         self._hyperbolic: Any = modules["hyperbolic"]
         self._linear: Any = modules["linear"]
         self._maxsim: Any = modules["maxsim"]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from agentmem.attention.bias import Bias
 from agentmem.attention.inputs import Floats, Mask, require_finite
 from agentmem.attention.native.common import checked
+from agentmem.attention.threads import num_threads
 
 
 class SoftmaxKernels:
@@ -39,9 +40,8 @@ class SoftmaxKernels:
         head_dim = query.shape[-1] // (heads if query.ndim == 2 else 1)
         scale = head_dim**-0.5 if scale is None else scale
         added = None if bias is None else _as_tuple(bias)
-        out, weights, sums, bad = self._attention.attend(
-            query, key, value, heads, scale, causal, block, top_k, cosine, mask, added, dropout, seed, want_weights
-        )
+        numbers = heads, scale, causal, block, top_k, cosine, mask, added, dropout, seed, want_weights, num_threads()
+        out, weights, sums, bad = self._attention.attend(query, key, value, *numbers)
         checked(bad, query=query, key=key, value=value)
         if bias is not None and bias.bucket_values is not None:
             part = sums @ bias.bucket_values

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from agentmem.attention.reference.flash import FlashReference
 from agentmem.attention.reference.hyperbolic import HyperbolicReference
 from agentmem.attention.reference.interaction import InteractionReference
 from agentmem.attention.reference.linear import LinearReference
@@ -17,7 +18,13 @@ from agentmem.attention.reference.support import SupportReference
 
 
 class Reference(
-    SoftmaxReference, SupportReference, HyperbolicReference, InteractionReference, LinearReference, RoutingReference
+    SoftmaxReference,
+    SupportReference,
+    FlashReference,
+    HyperbolicReference,
+    InteractionReference,
+    LinearReference,
+    RoutingReference,
 ):
     """The engine in NumPy."""
 

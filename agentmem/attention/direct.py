@@ -1,0 +1,180 @@
+"""Attention without a detour: lean functions for short calls, and buffers to write into.
+
+They compute what ``attend`` computes, and hand float32 arrays to the kernel as they are: no declaration, no parameters,
+no result object.  Where an array does not fit, or there is no kernel, the long way takes over and finds the words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentmem.attention.engine import engine, native
+from agentmem.attention.inputs import Floats, floats, require_finite, require_width, split_heads, triple
+from agentmem.attention.reference.hyperbolic import Space, distances, place
+from agentmem.attention.threads import num_threads
+from agentmem.errors import InvalidInput
+
+
+def attention(
+    query: Floats,
+    keys: Floats,
+    values: Floats | None = None,
+    *,
+    heads: int = 1,
+    scale: float | None = None,
+    causal: bool = False,
+    out: NDArray[np.float32] | None = None,
+) -> Floats:
+    """Softmax attention; with ``out`` nothing is allocated for float32 arrays.
+
+    Args:
+        query: float32 or float64 (dim,), (n_queries, dim) or (n_heads, n_queries, head_dim).
+        keys: (n_keys, dim), or (n_heads, n_keys, head_dim).
+        values: (n_keys, value_dim), or with heads in front; keys where None.
+        heads: how many heads the dimension is split into, where they are not in front.
+        scale: factor on q·k; None: 1/√head_dim.
+        causal: query i sees the keys up to i + n_keys − n_queries.
+        out: C-contiguous, of the output's shape and dtype; what it holds after an exception is undefined.
+
+    Returns:
+        ``out``, or a new array: (value_dim,), (n_queries, value_dim) or (n_heads, n_queries, value_dim).
+
+    Raises:
+        InvalidInput: arrays that do not fit; InvalidVector for dimensions, NaN and infinity.
+
+    Source: Vaswani 2017, arXiv:1706.03762; Dao 2023, arXiv:2307.08691.
+    """
+    kernel = native()
+    if kernel is not None:
+        came: Floats | None = kernel.direct.attention(query, keys, values, heads, scale, causal, out, num_threads())
+        if came is not None:
+            return came
+    single = np.ndim(query) == 1
+    q, k, v = triple(np.atleast_2d(query), keys, values)
+    if q.ndim == 2:
+        if heads < 1:
+            raise InvalidInput(f"heads: expected a whole number of at least 1, came {heads}")
+        split_heads(heads, query=q, value=v)
+    ran = engine("auto", q.dtype)
+    output = ran.softmax(q, k, v, heads=len(q) if q.ndim == 3 else heads, scale=scale, causal=causal)[0]
+    return _deliver(output[0] if single else output, out, q.dtype)
+
+
+def scratch_bytes(n_queries: int, n_keys: int, dim: int, *, heads: int = 1) -> int:
+    """Return the bytes that ``attention`` takes besides its arrays: by the kernel, or by the NumPy of this backend.
+
+    Args:
+        n_queries: number of queries.
+        n_keys: number of keys.
+        dim: of query, key and value rows, all heads together.
+        heads: how many heads the dimension is split into.
+    """
+    kernel = native()
+    if kernel is None:
+        return 8 * heads * n_queries * (2 * n_keys + dim // heads)  # float64 scores and weights, and the output
+    head_dim = dim // heads
+    return int(kernel.direct.scratch_bytes(heads, n_queries, n_keys, head_dim, head_dim, num_threads()))
+
+
+def poincare_scores(
+    query: Floats,
+    keys: Floats,
+    *,
+    curvature: float = 1.0,
+    beta: float = 1.0,
+    clip: float = 4.0,
+    epsilon: float = 1e-5,
+    tangent: bool = True,
+    out: NDArray[np.float32] | None = None,
+) -> Floats:
+    """Return −beta · distance in the Poincaré ball from the query to each key; the order of "hyperbolic-attention".
+
+    Args:
+        query: float32 or float64 (dim,).
+        keys: (n, dim).
+        curvature: c; the curvature is −c.
+        beta: inverse temperature of the distance.
+        clip: longest tangent vector kept.
+        epsilon: margin to the ball's rim.
+        tangent: rows are tangent vectors at the origin, not points of the ball.
+        out: C-contiguous (n,), of the output's dtype.
+
+    Raises:
+        InvalidInput: arrays or parameters that do not fit; InvalidVector for dimensions, NaN and infinity.
+
+    Source: Gulcehre 2018, arXiv:1805.09786.
+    """
+    for name, number in (("curvature", curvature), ("beta", beta), ("clip", clip), ("epsilon", epsilon)):
+        if not 0 < number < np.inf:
+            raise InvalidInput(f"{name}: expected a finite number above 0, came {number!r}")
+    kernel = native()
+    if kernel is not None:
+        came: Floats | None = kernel.direct.poincare(query, keys, curvature, beta, clip, epsilon, tangent, out)
+        if came is not None:
+            return came
+    q, k = floats("query", query, (1,)), floats("keys", keys, (2,))
+    require_width(k, len(q), "keys")
+    require_finite(query=q, keys=k)
+    space = Space(model="poincare", curvature=curvature, beta=beta, clip=clip, epsilon=epsilon, tangent=tangent)
+    dtype = np.result_type(q, k)
+    scores = -beta * distances(space, place(space, q[None]), place(space, k))[0]
+    return _deliver(scores, out, dtype)
+
+
+def _deliver(output: Floats, out: NDArray[Any] | None, dtype: Any) -> Floats:
+    """Return ``output`` in that dtype, in ``out`` where it is given."""
+    if out is None:
+        return output.astype(dtype, copy=False)
+    if not isinstance(out, np.ndarray) or out.shape != output.shape or out.dtype != dtype:
+        came = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise InvalidInput(f"out: expected {dtype} of shape {output.shape}, came {came}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise InvalidInput("out: expected a C-contiguous array that may be written; pass np.empty(...)")
+    out[...] = output
+    return out
+
+
+class BufferPool:
+    """Arrays to write into, kept by shape and dtype: a loop that gives them back allocates nothing.
+
+    Not shared between threads; give each its own.
+
+    Args:
+        most: arrays kept of one shape and dtype; one given back beyond that is dropped.
+
+    Example:
+        >>> pool = BufferPool()
+        >>> with pool.borrow((384,)) as out:
+        ...     attention(query, keys, out=out)
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        if most < 1:
+            raise InvalidInput(f"most: expected at least 1, came {most}")
+        self._most = most
+        self._free: dict[tuple[tuple[int, ...], np.dtype[Any]], list[NDArray[Any]]] = {}
+
+    def take(self, shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
+        """Return an array of that shape; what it holds is undefined."""
+        free = self._free.get((shape, np.dtype(dtype)))
+        return free.pop() if free else np.empty(shape, dtype)
+
+    def give(self, array: NDArray[Any]) -> None:
+        """Take an array back; the caller must not use it any more."""
+        free = self._free.setdefault((array.shape, array.dtype), [])
+        if len(free) < self._most:
+            free.append(array)
+
+    @contextmanager
+    def borrow(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Iterator[NDArray[Any]]:
+        """Lend an array for a ``with`` block."""
+        array = self.take(shape, dtype)
+        try:
+            yield array
+        finally:
+            self.give(array)
