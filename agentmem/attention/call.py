@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentmem.attention.inputs import Floats, Mask, floats, keep_mask, require_width, triple
+from agentmem.attention.inputs import Floats, Mask, distinct, floats, keep_mask, require_width, triple
 from agentmem.attention.mechanism import Mechanism
 from agentmem.attention.weights import checked_weights, sizes_of
 from agentmem.errors import InvalidInput
@@ -106,7 +106,8 @@ def checked_edges(given: object, n_queries: int, n_keys: int) -> NDArray[np.int6
             f"edges: expected rows (query, key) below ({n_queries}, {n_keys}) and not negative, "
             f"came {came.min(0).tolist()} to {came.max(0).tolist()}"
         )
-    return np.unique(came.astype(np.int64), axis=0)
+    query, key = came.astype(np.int64).T
+    return np.stack(np.divmod(distinct(query * n_keys + key), n_keys), axis=1)
 
 
 def _context(given: object, dim: int, value_dim: int, dtype: Any) -> tuple[Floats, Floats]:

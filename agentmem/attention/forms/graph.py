@@ -7,7 +7,7 @@ import numpy as np
 from agentmem.attention.call import Call
 from agentmem.attention.engine import Engine
 from agentmem.attention.forms.projections import project
-from agentmem.attention.inputs import Floats, split_heads
+from agentmem.attention.inputs import Floats, distinct, split_heads
 from agentmem.attention.supports import Ints, Support, packed, pieces
 from agentmem.errors import InvalidInput
 
@@ -18,7 +18,7 @@ def neighbours(edges: Ints, n_queries: int, n_keys: int, self_loops: bool) -> Su
     if self_loops:
         own = np.arange(max(n_queries - n_keys, 0), n_queries)
         query, key = np.concatenate([query, own]), np.concatenate([key, own + n_keys - n_queries])
-    codes = np.unique(query * max(n_keys, 1) + key)
+    codes = distinct(query * max(n_keys, 1) + key)
     return packed(pieces(codes // max(n_keys, 1), codes % max(n_keys, 1), 1), n_queries)
 
 
