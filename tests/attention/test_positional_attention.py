@@ -104,16 +104,31 @@ def test_relative_known_answer(backend: str) -> None:
     np.testing.assert_allclose(came.output, [[3 / 4 * 8 + 1 / 4 * 104]], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("reading", "near"), [("paper", 2 / 3), ("code", 1 / 2)])
-def test_disentangled_known_answer(backend: str, reading: str, near: float) -> None:
+def test_distances_are_rounded_half_up(backend: str) -> None:
+    # 0.5 behind the query is a step back, a^K(−1) = ln 3; 0.5 before it none, a^K(0) = 0
+    came = attend(
+        np.ones((1, 1), np.float32),
+        np.zeros((2, 1), np.float32),
+        mechanism="relative-position-attention",
+        params={"heads": 1, "distance": 1},
+        positions=(np.array([0.5]), np.array([0, 1])),
+        weights={"relative_key": np.array([[LN3], [0], [0]], np.float32)},
+        return_weights=True,
+        backend=backend,
+    )
+    np.testing.assert_allclose(came.weights, [[[3 / 4, 1 / 4]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("reading", ["paper", "code"])
+def test_disentangled_known_answer(backend: str, reading: str) -> None:
     # P(−1) = ln 2, P(0) = 0; query 0 sees key 0 at δ 0, key 1 at δ(0,1) = −1 and δ(1,0) = 1, which clips to 0.
-    # q = 0, keys (1, 1): the last term is P(0) = 0 for key 0; for key 1 P(0) by the paper, P(−1) by the code.
-    # with q = 1 the second term adds P(0) = 0 and P(−1) = ln 2; the first is 1 for both
+    # q = 1, keys 1 and 1: the first term is 1 for both, the second P(0) = 0 and P(−1) = ln 2; the last is P(0) = 0 for
+    # key 0, and for key 1 P(0) by the paper, P(−1) by the code
     table = {"positions": np.array([[LN2], [0]], np.float32)}
     params = {"heads": 1, "distance": 1, "scale": 1.0, "reading": reading}
     key, places = np.array([[1], [-1]], np.float32), (np.array([0]), np.array([0, 1]))
     came = attend(
-        np.zeros((1, 1), np.float32) + 1,
+        np.ones((1, 1), np.float32),
         np.array([[1], [1]], np.float32),
         key,
         mechanism="disentangled-attention",

@@ -58,7 +58,9 @@ MECHANISMS = (
         bias="relative",
         parameters=(
             heads(8),
-            Parameter(name="distance", default=16, meaning="the farthest that is told apart", minimum=1),
+            Parameter(
+                name="distance", default=16, meaning="the farthest told apart; p_i − p_j is rounded, half up", minimum=1
+            ),
             SCALE,
             CAUSAL_BY_PLACE,
         ),
@@ -95,7 +97,12 @@ MECHANISMS = (
         bias="disentangled",
         parameters=(
             heads(8),
-            Parameter(name="distance", default=512, meaning="k: the farthest that is told apart", minimum=1),
+            Parameter(
+                name="distance",
+                default=512,
+                meaning="k: the farthest told apart; p_i − p_j is rounded, half up",
+                minimum=1,
+            ),
             replace(SCALE, meaning="factor on the sum; None: 1/√(3 head_dim)"),
             Parameter(
                 name="reading",
