@@ -50,9 +50,9 @@ def quality() -> str:
     pipelines = ("dense", "lexical", "rrf", "convex", "auto")
     rows = []
     for name, measured in result["sets"].items():
-        cells = [f"{measured[p]['R@10']:.3f} / {measured[p]['nDCG@10']:.3f}" for p in pipelines]
+        cells = [f"{measured[p]['recall@10']:.3f} / {measured[p]['ndcg@10']:.3f}" for p in pipelines]
         change = measured["auto"]["against_dense"]
-        gain = f"{change.get('R@10', 0):+.0%} / {change.get('nDCG@10', 0):+.0%}"
+        gain = f"{change.get('recall@10', 0):+.0%} / {change.get('ndcg@10', 0):+.0%}"
         rows.append([name, *cells[:-1], f"**{cells[-1]}**", gain])
     header = ["set / vectors", *pipelines[:-1], "**default**", "default against dense"]
     return table(header, rows) + (

@@ -12,7 +12,7 @@ from agentmem.progress import track
 from agentmem.simulation import DEFAULT_PIPELINES, Dataset, Evaluation, evaluate, fill, new_store, read_dataset
 from agentmem.store import MemoryStore
 
-MEASURES = {"R@10": "recall@10", "nDCG@10": "NDCG@10"}
+MEASURES = {"recall@10": "recall@10", "ndcg@10": "NDCG@10"}
 
 
 def _examples(store: MemoryStore, dataset: Dataset) -> list[Answer]:
@@ -66,7 +66,7 @@ def demo_dataset(folder: Path, *, given: bool, split: str, excluded: Sequence[st
         store.optimize(progress=interactive())
         answers = _examples(store, dataset)
         with track("searching", searches, interactive()) as advance:
-            evaluations = evaluate(store, dataset, progress=advance)
+            evaluations = evaluate(store, dataset, deep=False, progress=advance)
     if as_json:
         results = {each.pipeline.name: {**each.metrics, "seconds": each.seconds} for each in evaluations}
         print_json({"set": dataset.name, "split": split, "queries": len(dataset.queries), "results": results})

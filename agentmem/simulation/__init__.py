@@ -3,18 +3,27 @@
 Nothing here is simulated but the user: the searches are the store's own.
 """
 
-from agentmem.simulation.datasets import Dataset, Document, LabelledQuery, read_dataset
-from agentmem.simulation.evaluate import DEFAULT_PIPELINES, Evaluation, Pipeline, evaluate, fill, new_store
+from agentmem.simulation.beir import read_dataset
+from agentmem.simulation.datasets import Dataset, Document, Fold, LabelledQuery, folds
+from agentmem.simulation.evaluate import Evaluation, evaluate, evaluate_folds, fill, new_store, search_all, searches
+from agentmem.simulation.pipelines import DEFAULT_PIPELINES, DENSE, Pipeline, pipelines_named
 
 __all__ = [
     "DEFAULT_PIPELINES",
+    "DENSE",
     "Dataset",
     "Document",
     "Evaluation",
+    "Fold",
     "LabelledQuery",
     "Pipeline",
     "evaluate",
+    "evaluate_folds",
     "fill",
+    "folds",
     "new_store",
+    "pipelines_named",
     "read_dataset",
+    "search_all",
+    "searches",
 ]
