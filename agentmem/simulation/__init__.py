@@ -7,6 +7,7 @@ from agentmem.simulation.beir import read_dataset
 from agentmem.simulation.datasets import Dataset, Document, Fold, LabelledQuery, folds
 from agentmem.simulation.evaluate import Evaluation, evaluate, evaluate_folds, fill, new_store, search_all, searches
 from agentmem.simulation.pipelines import DEFAULT_PIPELINES, DENSE, Pipeline, pipelines_named
+from agentmem.simulation.report import report
 
 __all__ = [
     "DEFAULT_PIPELINES",
@@ -24,6 +25,7 @@ __all__ = [
     "new_store",
     "pipelines_named",
     "read_dataset",
+    "report",
     "search_all",
     "searches",
 ]

@@ -245,9 +245,10 @@ class _Asked:
 
     def evaluations(self, dataset: Dataset, k: int) -> list[Evaluation]:
         """Return what the pipelines are worth."""
-        values = [dict(measure(dataset, run.ranked, k)) for run in self.runs]
-        for value, run in zip(values, self.deep, strict=bool(self.deep)):
-            value.update(deep_recall(dataset, run.ranked))
+        values = [measure(dataset, run.ranked, k) for run in self.runs]
+        if self.deep:
+            deep = [deep_recall(dataset, run.ranked) for run in self.deep]
+            values = [{**value, **more} for value, more in zip(values, deep, strict=True)]
         exact = next((place for place, each in enumerate(self.pipelines) if each == DENSE), None)
         evaluations = []
         for pipeline, run, value in zip(self.pipelines, self.runs, values, strict=True):
@@ -297,7 +298,7 @@ def evaluate(
         store: holds the documents (see ``fill``).
         dataset: whose queries to ask.
         pipelines: the ways to search; by default exact dense search and the store's default.
-        k: hits a query; measures with a deeper cutoff are left out.
+        k: hits a query; where it is below 10, measures are taken at k in the place of 10.
         deep: search for 30 hits too, for recall@30.
         progress: called with 1 after each search.
 

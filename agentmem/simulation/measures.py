@@ -50,13 +50,14 @@ def ir_measures() -> ModuleType:
 
 def _wanted(k: int) -> dict[str, Any]:
     library = ir_measures()
-    wanted = {f"recall@{cutoff}": library.R @ cutoff for cutoff in CUTOFFS if cutoff <= k}
     top = min(k, TOP)
+    cutoffs = sorted({*(cutoff for cutoff in CUTOFFS if cutoff < top), top})
+    wanted = {f"recall@{cutoff}": library.R @ cutoff for cutoff in cutoffs}
     return {**wanted, f"ndcg@{top}": library.nDCG @ top, "mrr": library.RR, f"hit@{top}": library.Success @ top}
 
 
 def measure(dataset: Dataset, ranked: Mapping[str, Iterable[str]], k: int) -> Values:
-    """Return every query's values for hits of searches for ``k``; measures with a deeper cutoff are left out.
+    """Return every query's values for hits of searches for ``k``; where k is below 10 it takes the place of 10.
 
     Args:
         dataset: with the judgements.

@@ -7,8 +7,20 @@ from math import log2
 import numpy as np
 import pytest
 
-from agentmem.errors import BackendUnavailable
-from agentmem.simulation import DENSE, Dataset, Document, LabelledQuery, Pipeline, evaluate, fill, new_store, searches
+from agentmem.errors import BackendUnavailable, InvalidInput, UnknownMechanism
+from agentmem.simulation import (
+    DENSE,
+    Dataset,
+    Document,
+    LabelledQuery,
+    Pipeline,
+    evaluate,
+    evaluate_folds,
+    fill,
+    new_store,
+    pipelines_named,
+    searches,
+)
 
 
 def documents(namespaces):
@@ -115,3 +127,148 @@ def test_a_missing_extra_is_one_clear_error(tmp_path, monkeypatch):
     data = dataset([("q", None)], {"q": {"a": 1}}, [[1, 0]])
     with pytest.raises(BackendUnavailable, match=r'pip install "agentmem\[evaluate\]"'):
         run(data, tmp_path)
+
+
+def test_measures_where_not_all_is_found(tmp_path):
+    data = dataset([("q1", None), ("q2", None)], {"q1": {"a": 1, "f": 1}, "q2": {"c": 2, "d": 1}}, [[1, 0], [1, 0]])
+    (result,) = run(data, tmp_path, k=5)
+    assert result.values["recall@5"].tolist() == [0.5, 1]
+    assert result.values["recall_all@5"].tolist() == [0, 1]
+    assert result.values["hit@5"].tolist() == [1, 1]
+    assert result.values["mrr"].tolist() == pytest.approx([1, 1 / 3])
+    gain = 2 / log2(4) + 1 / log2(5)
+    assert result.values["ndcg@5"].tolist() == pytest.approx([1 / (1 + 1 / log2(3)), gain / (2 + 1 / log2(3))])
+
+
+def test_every_search_is_timed_by_stage_and_the_stores_own_latencies_go_on(tmp_path):
+    data = dataset([("q1", None), ("q2", None)], {"q1": {"b": 1}, "q2": {"a": 1}}, [[1, 0], [1, 0]])
+    with new_store(tmp_path, data) as store:
+        fill(store, data)
+        before = store.metrics
+        (result,) = evaluate(store, data, [DENSE])
+        assert store.metrics is before
+        assert store.stats()["latency"]["search.total.dense"]["count"] == 4
+    assert {"scope", "candidates", "rerank", "fetch", "total"} <= set(result.run.laps)
+    assert all(len(laps) == 2 for laps in result.run.laps.values())
+
+
+def test_approximate_search_is_held_against_exact_search(tmp_path):
+    data = dataset([("q1", None), ("q2", None)], {"q1": {"b": 1}, "q2": {"a": 1}}, [[1, 0], [1, 0]])
+    alone, dense = run(data, tmp_path, pipelines_named(["hnsw", "dense"]))
+    assert (alone.loss.walks, alone.loss.overlap) == (0, 1)
+    assert alone.loss.values["mrr"].tolist() == pytest.approx([0.5, 1])
+    assert dense.loss is None
+
+
+def test_exact_search_is_run_for_the_comparison_where_it_is_not_asked_for(tmp_path):
+    data = dataset([("q", None)], {"q": {"b": 1}}, [[1, 0]])
+    (result,) = run(data, tmp_path, pipelines_named(["hnsw"]))
+    assert result.loss.values["mrr"].tolist() == [0.5]
+
+
+def test_graph_walks_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("agentmem.index.planner.SCAN_ROWS", 3)
+    monkeypatch.setattr("agentmem.maintenance.GRAPH_ROWS", 3)
+    data = dataset([("q1", None), ("q2", None)], {"q1": {"b": 1}, "q2": {"a": 1}}, [[1, 0], [1, 0]])
+    with new_store(tmp_path, data) as store:
+        fill(store, data)
+        store.optimize()
+        graphs = [part["graph"] for part in store.info()["index"]["parts"]]
+        (result,) = evaluate(store, data, pipelines_named(["hnsw"]))
+    assert any(graphs)
+    assert result.loss.walks == 2
+
+
+def test_a_query_of_unknown_words_counts_as_nothing_found(tmp_path):
+    data = Dataset(
+        "texts",
+        (Document("tea", "Tea", "", *[None] * 5, {}),),
+        (LabelledQuery("q1", "\U0001f375", None, {}), LabelledQuery("q2", "tea?", None, {})),
+        {"q1": {"tea": 1}, "q2": {"tea": 1}},
+    )
+    dense, auto = run(data, tmp_path, [DENSE, Pipeline("auto")])
+    assert dense.run.unanswered == ["q1"]
+    assert dense.values["recall@10"].tolist() == [0, 1]
+    assert auto.run.unanswered == []
+    assert len(dense.run.laps["total"]) == 1
+
+
+def test_other_refusals_of_a_search_are_raised(tmp_path):
+    data = dataset([("q", None)], {"q": {"a": 1}}, [[1, 0]])
+    with pytest.raises(InvalidInput, match="k must"):
+        run(data, tmp_path, k=0)
+
+
+def test_names_stand_for_pipelines():
+    assert pipelines_named(["dense", "hnsw", "rrf", "hyperbolic-attention"]) == (
+        Pipeline("dense", "dense", exact=True),
+        Pipeline("hnsw", "dense"),
+        Pipeline("rrf", "rrf"),
+        Pipeline("hyperbolic-attention", "hyperbolic-attention"),
+    )
+    with pytest.raises(UnknownMechanism, match="memory-heads"):
+        pipelines_named(["dens"])
+    for names in ([], ["rrf", "rrf"]):
+        with pytest.raises(InvalidInput, match="each once"):
+            pipelines_named(names)
+
+
+@pytest.mark.parametrize(
+    "name", ["auto", "memory-heads", "lexical", "rrf", "convex", "standard-mha", "memory-attention", "late-interaction"]
+)
+def test_a_mechanism_is_a_pipeline(tmp_path, name):
+    data = dataset([], {"q": {"a": 1}}, [[1, 0]])
+    data = replace(
+        data,
+        documents=tuple(replace(each, thread="t", position=1.0) for each in data.documents),
+        queries=(LabelledQuery("q", "the note a", None, {}),),
+        document_vectors=np.repeat(data.document_vectors, 24, axis=1),
+        query_vectors=np.repeat(data.query_vectors, 24, axis=1),
+    )
+    (result,) = run(data, tmp_path, pipelines_named([name]))
+    assert set(result.run.ranked["q"]) == set("abcdef")
+    assert result.metrics["recall@10"] == 1
+
+
+def conversations():
+    """Return two queries in each of three namespaces, read from all splits."""
+    data = dataset([], {f"q{n}": {"ab"[n % 2]: 1} for n in range(6)}, [[1, 0]] * 6)
+    documents = tuple(
+        replace(document, id=f"{document.id}{space}", namespace=space) for space in "xyz" for document in data.documents
+    )
+    queries = tuple(LabelledQuery(f"q{n}", "about", "xyz"[n % 3], {}, "test" if n > 3 else "train") for n in range(6))
+    return replace(
+        data,
+        documents=documents,
+        document_vectors=np.tile(data.document_vectors, (3, 1)),
+        queries=queries,
+        qrels={query.id: {f"a{query.namespace}": 1} for query in queries},
+        split="all",
+    )
+
+
+def test_a_fold_is_trained_on_the_other_namespaces_only():
+    data = conversations()
+    seen = []
+
+    def train(store, training):
+        seen.append((store.path, {query.namespace for query in training.queries}))
+        assert {query.split for query in training.queries} == {"train"}
+        left_out = next(iter(set("xyz") - seen[-1][1]))
+        store.delete(f"a{left_out}")
+
+    (trained,) = evaluate_folds(data, [DENSE], train=train)
+    assert [namespaces for _, namespaces in seen] == [{"y", "z"}, {"x", "z"}, {"x", "y"}]
+    assert len({path for path, _ in seen}) == 3
+    assert trained.values["recall@10"].tolist() == [0] * 6
+    assert list(trained.run.ranked) == ["q0", "q3", "q1", "q4", "q2", "q5"]
+    (untrained,) = evaluate_folds(data, [DENSE], train=lambda store, training: None)
+    assert untrained.values["recall@10"].tolist() == [1] * 6
+
+
+def test_no_training_sees_the_test_split():
+    def train(store, training):
+        raise AssertionError("trained")
+
+    with pytest.raises(InvalidInput, match="never trained on"):
+        evaluate_folds(replace(conversations(), split="test"), train=train)
