@@ -19,7 +19,6 @@ import hashlib
 import json
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,7 @@ from agentmem.simulation import (
     Dataset,
     Pipeline,
     evaluate,
-    fill,
-    new_store,
+    filled_store,
     pipelines_named,
     read_dataset,
     report,
@@ -46,7 +44,7 @@ from agentmem.store import MemoryStore
 
 ADVERSARIAL = "5"
 MAX_DESCENDANTS = 2_000
-KEPT = ("recall@10", "ndcg@10", "mrr", "ci95", "p50_us", "p95_us")
+KEPT = ("recall@10", "ndcg@10", "mrr", "p50_us", "p95_us")
 PARTIAL = machine.RESULTS / "leaderboard.partial.json"
 
 
@@ -103,28 +101,30 @@ def measure(folder: Path, split: str, seed: int) -> dict[str, Any]:
     limit = MAX_DESCENDANTS if (folder / "edges.tsv").exists() else None
     dataset = read_dataset(folder, split=split, vectors=given, exclude_categories=(ADVERSARIAL,), max_descendants=limit)
     pipelines = all_pipelines()
-    with tempfile.TemporaryDirectory() as temporary, new_store(temporary, dataset) as store:
-        fill(store, dataset)
-        store.optimize()
+    show = sys.stderr.isatty()
+    with filled_store(dataset, show=show) as store:
         reasons = refusals(store, dataset, pipelines)
         able = [pipeline for pipeline in pipelines if pipeline.name not in reasons]
-        with track(folder.name, len(dataset.queries) * len(able), sys.stderr.isatty()) as advance:
+        with track(f"{folder.name}: searching", len(dataset.queries) * len(able), show) as advance:
             evaluations = evaluate(store, dataset, able, deep=False, progress=advance)
     whole = report(dataset, evaluations, k=10, vectors="given" if given else "static", seed=seed)
-    entries: dict[str, Any] = {}
-    for pipeline in pipelines:
-        if pipeline.name in reasons:
-            entries[pipeline.name] = {"reason": reasons[pipeline.name]}
-            continue
-        figures = whole["pipelines"][pipeline.name]
-        entries[pipeline.name] = {name: figures[name] for name in KEPT}
-        entries[pipeline.name]["lacking"] = lacking(pipeline, dataset)
-        if "against" in figures:
-            entries[pipeline.name]["against"] = figures["against"]["ndcg@10"]
-            entries[pipeline.name]["recall_against"] = figures["against"]["recall@10"]
-            entries[pipeline.name]["verdict"] = verdict(figures["against"]["ndcg@10"])
+    entries = {
+        pipeline.name: {"reason": reasons[pipeline.name]}
+        if pipeline.name in reasons
+        else {**_entry(whole["pipelines"][pipeline.name]), "lacking": lacking(pipeline, dataset)}
+        for pipeline in pipelines
+    }
     names = ("vectors", "documents", "queries")
     return {**{name: whole[name] for name in names}, "max_descendants": limit, "pipelines": entries}
+
+
+def _entry(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a pipeline's figures."""
+    entry = {name: figures[name] for name in KEPT}
+    if "against" not in figures:
+        return entry
+    changes = {name: figures["against"][name] for name in ("recall@10", "ndcg@10")}
+    return {**entry, "against": changes, "verdict": verdict(changes["ndcg@10"])}
 
 
 def mean_relative(sets: dict[str, Any]) -> dict[str, float]:
@@ -132,7 +132,7 @@ def mean_relative(sets: dict[str, Any]) -> dict[str, float]:
     changes: dict[str, list[float]] = {}
     for each in sets.values():
         for name, entry in each["pipelines"].items():
-            change = entry.get("against", {}).get("relative")
+            change = entry["against"]["ndcg@10"]["relative"] if "against" in entry else None
             if change is not None:
                 changes.setdefault(name, []).append(change)
     return {name: statistics.fmean(values) for name, values in changes.items()} | {"dense": 0.0}

@@ -10,14 +10,13 @@ with and without.  Writes results/quality.json.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import machine
 
-from agentmem.simulation import Dataset, evaluate, fill, new_store, pipelines_named, read_dataset
+from agentmem.simulation import Dataset, evaluate, filled_store, pipelines_named, read_dataset
 
 PIPELINES = pipelines_named(("dense", "lexical", "rrf", "convex", "auto"))
 ADVERSARIAL = "5"
@@ -25,9 +24,7 @@ ADVERSARIAL = "5"
 
 def measure(dataset: Dataset) -> dict[str, Any]:
     """Return {pipeline: measures}; recall@30 comes from searches with k = 30, all else from k = 10."""
-    with tempfile.TemporaryDirectory() as folder, new_store(folder, dataset) as store:
-        fill(store, dataset)
-        store.optimize()
+    with filled_store(dataset) as store:
         evaluations = evaluate(store, dataset, PIPELINES)
     dense = evaluations[0].metrics
     result = {}

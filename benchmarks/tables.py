@@ -181,7 +181,7 @@ def _cell(entry: dict[str, Any]) -> str:
     """Return a pipeline's change of NDCG@10 on one set, in bold where its interval leaves 0 out."""
     if "reason" in entry:
         return "not run"
-    change = entry["against"]
+    change = entry["against"]["ndcg@10"]
     if not change["win"] + change["loss"]:
         return "="
     if change["relative"] is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +41,10 @@ def _measured(
         tuple(simulation.folds(dataset))
     count = len(dataset.queries) * simulation.searches(chosen)
     with (
-        tempfile.TemporaryDirectory(prefix="agentmem-evaluate-") as folder,
-        simulation.new_store(folder, dataset, vectors) as store,
+        simulation.filled_store(dataset, vectors, show=interactive()) as store,
+        track("searching", count, interactive()) as advance,
     ):
-        with track("remembering", len(dataset.documents), interactive()) as advance:
-            simulation.fill(store, dataset, advance)
-        store.optimize(progress=interactive())
-        with track("searching", count, interactive()) as advance:
-            evaluations = simulation.evaluate(store, dataset, chosen, k=k, progress=advance)
+        evaluations = simulation.evaluate(store, dataset, chosen, k=k, progress=advance)
     return simulation.report(dataset, evaluations, k=k, vectors=vectors, seed=seed, folds=folds)
 
 

@@ -5,7 +5,8 @@ Nothing here is simulated but the user: the searches are the store's own.
 
 from agentmem.simulation.beir import read_dataset
 from agentmem.simulation.datasets import Dataset, Document, Fold, LabelledQuery, folds
-from agentmem.simulation.evaluate import Evaluation, evaluate, evaluate_folds, fill, new_store, search_all, searches
+from agentmem.simulation.evaluate import Evaluation, evaluate, evaluate_folds, search_all, searches
+from agentmem.simulation.filling import fill, filled_store, new_store
 from agentmem.simulation.pipelines import DEFAULT_PIPELINES, DENSE, Pipeline, pipelines_named
 from agentmem.simulation.report import report
 
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate",
     "evaluate_folds",
     "fill",
+    "filled_store",
     "folds",
     "new_store",
     "pipelines_named",

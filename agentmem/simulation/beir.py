@@ -52,11 +52,11 @@ def _document(line: Mapping[str, Any]) -> Document:
     )
 
 
-def _query(line: Mapping[str, Any], split: str, texts: Mapping[str, str]) -> LabelledQuery:
+def _query(line: Mapping[str, Any], split: str, texts: Mapping[str, set[str]]) -> LabelledQuery:
     """Return a query; its own document is the one that metadata.self names, or that has the same id and text."""
     metadata = line.get("metadata") or {}
     name, text = str(line["_id"]), str(line["text"])
-    own = _word(metadata.get("self")) or (name if texts.get(name) == text else None)
+    own = _word(metadata.get("self")) or (name if text in texts.get(name, ()) else None)
     return LabelledQuery(name, text, _word(metadata.get("namespace")), metadata, split, own)
 
 
@@ -98,14 +98,15 @@ def _vectors(path: Path, rows: int) -> Float32:
     return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
-def _corpus(folder: Path, links: bool) -> tuple[tuple[Document, ...], dict[str, str]]:
-    """Return the documents, and the text alone of each by its id."""
+def _corpus(folder: Path, links: bool) -> tuple[tuple[Document, ...], dict[str, set[str]]]:
+    """Return the documents, and by id the text of each with and without its title."""
     lines = list(objects_of(folder / "corpus.jsonl"))
     documents = tuple(map(_document, lines))
     edges = folder / "edges.tsv"
     if links and edges.exists():
         documents = linked(documents, read_edges(edges))
-    return documents, {str(line["_id"]): str(line["text"]) for line in lines}
+    texts = {each.id: {each.text, str(line["text"])} for each, line in zip(documents, lines, strict=True)}
+    return documents, texts
 
 
 def _below(folder: Path, qrels: Qrels, limit: int) -> Qrels:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +12,11 @@ import numpy as np
 from agentmem.errors import InvalidInput
 from agentmem.metrics import Metrics
 from agentmem.simulation.datasets import Dataset, folds
-from agentmem.simulation.hierarchy import targets_first
+from agentmem.simulation.filling import STATIC, Progress, filled_store, ignore
 from agentmem.simulation.measures import DEEP, Values, deep_recall, ir_measures, measure
 from agentmem.simulation.pipelines import DEFAULT_PIPELINES, DENSE, Pipeline
 from agentmem.store import MemoryStore
 
-BATCH = 1000
-STATIC = "static"
-
-Progress = Callable[[int], None]
 Train = Callable[[MemoryStore, Dataset], None]
 """Fits what a store ranks by, on the training queries of the dataset given."""
 
@@ -108,49 +102,6 @@ def _tapped(store: MemoryStore) -> Iterator[_Tap]:
         store.metrics = behind
 
 
-def _ignore(_: int) -> None:
-    """Report progress to nobody."""
-
-
-def new_store(folder: Path | str, dataset: Dataset, embedder: object = STATIC) -> MemoryStore:
-    """Make a store in ``folder`` for the dataset's own vectors, or with an embedder where it was read without them."""
-    path = Path(folder) / "memory.db"
-    if dataset.document_vectors is None:
-        return MemoryStore(path, embedder=embedder, merge="manual")
-    return MemoryStore(path, embedder=None, dimension=dataset.document_vectors.shape[1], merge="manual")
-
-
-def fill(store: MemoryStore, dataset: Dataset, progress: Progress = _ignore) -> None:
-    """Add the documents of ``dataset`` to ``store``, with their vectors where the dataset has vectors.
-
-    A document with neither text nor vector (Cranfield has some) cannot be remembered and is left out.
-
-    Args:
-        store: an empty store.
-        dataset: what to add; documents go in in file order, or where they have links, what is linked to first.
-        progress: called with the number of documents of each batch once it is committed.
-    """
-    vectors = dataset.document_vectors
-    rows = [row for row in targets_first(dataset.documents) if dataset.documents[row].text or vectors is not None]
-    for start in range(0, len(rows), BATCH):
-        part = rows[start : start + BATCH]
-        batch = [dataset.documents[row] for row in part]
-        store.add_many(
-            [document.text or None for document in batch],
-            embeddings=None if vectors is None else vectors[part],
-            ids=[document.id for document in batch],
-            metadatas=[document.metadata for document in batch],
-            namespace=[document.namespace for document in batch],
-            threads=[document.thread for document in batch],
-            sessions=[document.session for document in batch],
-            speakers=[document.speaker for document in batch],
-            positions=[document.position for document in batch],
-            created_at=[document.created_at for document in batch],
-            links=[document.links for document in batch],
-        )
-        progress(len(batch))
-
-
 def _scope(dataset: Dataset, row: int) -> dict[str, Any]:
     """Return where a query searches: its namespace, without the document that it was made of."""
     query = dataset.queries[row]
@@ -182,7 +133,7 @@ def _ask(store: MemoryStore, tap: _Tap, dataset: Dataset, row: int, pipeline: Pi
 
 
 def search_all(
-    store: MemoryStore, dataset: Dataset, pipelines: Sequence[Pipeline], k: int, progress: Progress = _ignore
+    store: MemoryStore, dataset: Dataset, pipelines: Sequence[Pipeline], k: int, progress: Progress = ignore
 ) -> list[Run]:
     """Ask every query through every pipeline, turn by turn, so that a drift of the machine falls on all alike.
 
@@ -288,7 +239,7 @@ def evaluate(
     *,
     k: int = 10,
     deep: bool = True,
-    progress: Progress = _ignore,
+    progress: Progress = ignore,
 ) -> list[Evaluation]:
     """Search for every query with every pipeline and measure what came back.
 
@@ -322,7 +273,7 @@ def evaluate_folds(
     embedder: object = STATIC,
     k: int = 10,
     deep: bool = True,
-    progress: Progress = _ignore,
+    progress: Progress = ignore,
 ) -> list[Evaluation]:
     """Leave one namespace out: train a new store on the queries of the others, and ask it those left out.
 
@@ -345,9 +296,7 @@ def evaluate_folds(
     ir_measures()
     asked = _Asked(_with_exact(pipelines))
     for fold in folds(dataset):
-        with tempfile.TemporaryDirectory() as folder, new_store(folder, dataset, embedder) as store:
-            fill(store, dataset)
-            store.optimize()
+        with filled_store(dataset, embedder) as store:
             train(store, fold.train)
             asked.ask(store, fold.test, k, deep, progress)
     return asked.evaluations(dataset, k)[: len(pipelines)]

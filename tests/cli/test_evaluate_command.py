@@ -1,10 +1,13 @@
 """``agentmem evaluate``, on a small conversation set of the test's own."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 TURNS = {
     "x": [
         "I moved to Lisbon in May",
@@ -126,3 +129,16 @@ def test_nothing_is_left_behind(agentmem, folder, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     assert agentmem("evaluate", "--data", folder).code == 0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_page_on_evaluation_defines_every_measure(agentmem, folder):
+    measures = set(agentmem("evaluate", "--data", folder, "--json").json["pipelines"]["dense"]["ci95"])
+    defined = set(re.findall(r"^\| `(\w+(?:@\w+)?)` \|", PAGE, re.M)) | {f"recall@{c}" for c in (1, 5, 10, 30)}
+    assert measures <= defined
+    assert "c = 1, 5, 10 of searches" in PAGE
+
+
+def test_the_pages_python_runs(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(re.search(r"^```py\n(.*?)^```", PAGE, re.M | re.S)[1].replace("DIR", str(folder)), {})
+    assert 0 < float(capsys.readouterr().out) <= 1

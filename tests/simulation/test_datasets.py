@@ -158,11 +158,12 @@ def test_a_query_is_made_of_a_document_by_name_or_by_id_and_text(folder):
     lines = [
         {"_id": "d2", "text": "Ice is cold"},
         {"_id": "d3", "text": "another text"},
+        {"_id": "d1", "text": "Tea is hot"},
         {"_id": "q1", "text": "Tea?", "metadata": {"self": "d1"}},
     ]
     (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (folder / "qrels" / "test.tsv").write_text("head\nd2\td1\t1\nd3\td1\t1\nq1\td2\t1\n")
-    assert [query.own for query in read_dataset(folder).queries] == ["d2", None, "d1"]
+    (folder / "qrels" / "test.tsv").write_text("head\nd2\td1\t1\nd3\td1\t1\nd1\td2\t1\nq1\td2\t1\n")
+    assert [query.own for query in read_dataset(folder).queries] == ["d2", None, "d1", "d1"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from math import log2
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from agentmem.simulation import (
     evaluate,
     evaluate_folds,
     fill,
+    filled_store,
     new_store,
     pipelines_named,
     searches,
@@ -272,3 +274,43 @@ def test_no_training_sees_the_test_split():
 
     with pytest.raises(InvalidInput, match="never trained on"):
         evaluate_folds(replace(conversations(), split="test"), train=train)
+
+
+def test_any_embedder_may_give_the_vectors(tmp_path):
+    def embed(texts):
+        return np.array([[text.count("a") + 0.1, text.count("b") + 0.1] for text in texts], np.float32)
+
+    data = Dataset(
+        "texts",
+        (Document("a", "aaaa", "", *[None] * 5, {}), Document("b", "bbbb", "", *[None] * 5, {})),
+        (LabelledQuery("q", "abbb", None, {}),),
+        {"q": {"b": 1}},
+    )
+    with new_store(tmp_path, data, embed) as store:
+        fill(store, data)
+        (result,) = evaluate(store, data, [DENSE])
+    assert result.metrics["recall@1"] == 1
+    assert "embed" in result.run.laps
+
+
+def test_a_filled_store_is_the_same_every_time(monkeypatch):
+    monkeypatch.setattr("agentmem.index.planner.SCAN_ROWS", 50)
+    monkeypatch.setattr("agentmem.maintenance.GRAPH_ROWS", 50)
+    generator = np.random.default_rng(2)
+    vectors = generator.normal(size=(400, 16)).astype(np.float32)
+    data = Dataset(
+        "many",
+        tuple(Document(f"d{n}", f"word{n % 7} word{n % 11}", "", *[None] * 5, {}) for n in range(400)),
+        tuple(LabelledQuery(f"q{n}", f"word{n % 7} now", None, {}) for n in range(20)),
+        {f"q{n}": {f"d{n}": 1} for n in range(20)},
+        vectors,
+        vectors[:20] + generator.normal(size=(20, 16)).astype(np.float32),
+    )
+    runs = []
+    for _ in range(2):
+        with filled_store(data) as store:
+            assert any(part["graph"] for part in store.info()["index"]["parts"])
+            assert len({record.created_at for record in store.iterate()}) == 1
+            runs.append([result.run.ranked for result in evaluate(store, data, pipelines_named(["hnsw", "auto"]))])
+        assert not Path(store.path).exists()
+    assert runs[0] == runs[1]
