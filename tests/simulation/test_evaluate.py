@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agentmem.backend import kernels
 from agentmem.errors import BackendUnavailable, InvalidInput, UnknownMechanism
 from agentmem.simulation import (
     DENSE,
@@ -178,7 +179,7 @@ def test_graph_walks_are_counted(tmp_path, monkeypatch):
         graphs = [part["graph"] for part in store.info()["index"]["parts"]]
         (result,) = evaluate(store, data, pipelines_named(["hnsw"]))
     assert any(graphs)
-    assert result.loss.walks == 2
+    assert result.loss.walks == (2 if kernels("graph") else 0), "without compiled kernels every search scans"
 
 
 def test_a_query_of_unknown_words_counts_as_nothing_found(tmp_path):
