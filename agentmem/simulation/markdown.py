@@ -18,7 +18,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     compared = headlines(measures, report["k"])
     parts = [
         _head(report),
-        _table(["", *measures, "p50 ms", "p95 ms"], _mean_rows(pipelines, measures)),
+        *_means(pipelines, measures),
         *_against(pipelines, compared),
         *_by(pipelines, "categories", "category", compared[:2]),
         *_by(pipelines, "namespaces", "namespace", compared[:2]),
@@ -44,12 +44,17 @@ def _head(report: Mapping[str, Any]) -> str:
     )
 
 
-def _mean_rows(pipelines: Pipelines, measures: Sequence[str]) -> list[list[str]]:
-    rows = []
+def _means(pipelines: Pipelines, measures: Sequence[str]) -> Iterator[str]:
+    """Yield the recalls, and the other measures with the latencies: two tables that fit a terminal."""
+    recalls = [measure for measure in measures if measure.startswith("recall")]
+    others = [measure for measure in measures if measure not in recalls]
+    first, second = [], []
     for name, figures in pipelines.items():
         times = ["–" if figures[each] is None else f"{figures[each] / 1e3:.2f}" for each in LATENCIES]
-        rows.append([name, *(f"{figures[measure]:.3f}" for measure in measures), *times])
-    return rows
+        first.append([name, *(f"{figures[measure]:.3f}" for measure in recalls)])
+        second.append([name, *(f"{figures[measure]:.3f}" for measure in others), *times])
+    yield _table(["", *recalls], first)
+    yield _table(["", *others, "p50 ms", "p95 ms"], second)
 
 
 def _against(pipelines: Pipelines, compared: Sequence[str]) -> Iterator[str]:
@@ -57,7 +62,8 @@ def _against(pipelines: Pipelines, compared: Sequence[str]) -> Iterator[str]:
     first, *others = pipelines
     if not others:
         return
-    yield f"### Against {first}: relative change, 95% intervals by queries (by namespaces)"
+    spaces = "namespaces" in pipelines[others[0]]["against"][compared[0]]
+    yield f"### Against {first}: relative change, 95% intervals by queries{' (by namespaces)' if spaces else ''}"
     header = ["", *compared, f"{compared[-2]}: win / tie / loss"]
     rows = []
     for name in others:
