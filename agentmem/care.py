@@ -82,22 +82,27 @@ class CareVerbs(StoreCore):
         """
         return self._merge(full=False, report=lambda _: None)
 
-    def optimize(self, progress: bool = False) -> maintenance.MergeReport:
-        """Rebuild the index over all live records, with all cores.
+    def optimize(self, progress: bool = False, threads: int | None = None) -> maintenance.MergeReport:
+        """Rebuild the index over all live records.
 
         Args:
             progress: show a progress bar.
+            threads: that build the graph, all cores by default; one builds the same graph every time.
 
         Raises:
             OSError: as for ``merge``.
         """
+        threads = None if threads is None else check.check_count(threads, "threads", low=1)
         with _shares("building the index", check.check_flag(progress, "progress")) as report:
-            return self._merge(full=True, report=report)
+            return self._merge(full=True, threads=threads, report=report)
 
-    def _merge(self, *, full: bool, report: Callable[[float], None]) -> maintenance.MergeReport:
+    def _merge(
+        self, *, full: bool, report: Callable[[float], None], threads: int | None = None
+    ) -> maintenance.MergeReport:
         if self._read_only:
             raise StoreReadOnly("the store was opened read-only; open it with read_only=False to merge its index")
-        threads = (os.cpu_count() or 1) if full else 1
+        if threads is None:
+            threads = (os.cpu_count() or 1) if full else 1
         result = maintenance.merge(self.database, self.identity, full=full, threads=threads, progress=report)
         self.index.reload()
         return result

@@ -10,39 +10,29 @@ with and without.  Writes results/quality.json.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import machine
 
-from agentmem.simulation import Dataset, Pipeline, evaluate, fill, new_store, read_dataset
+from agentmem.simulation import Dataset, evaluate, filled_store, pipelines_named, read_dataset
 
-PIPELINES = (
-    Pipeline("dense", "dense", exact=True),
-    Pipeline("lexical", "lexical"),
-    Pipeline("rrf", "rrf"),
-    Pipeline("convex", "convex"),
-    Pipeline("auto"),
-)
+PIPELINES = pipelines_named(("dense", "lexical", "rrf", "convex", "auto"))
 ADVERSARIAL = "5"
 
 
 def measure(dataset: Dataset) -> dict[str, Any]:
     """Return {pipeline: measures}; recall@30 comes from searches with k = 30, all else from k = 10."""
-    with tempfile.TemporaryDirectory() as folder, new_store(folder, dataset) as store:
-        fill(store, dataset)
-        store.optimize()
-        shallow = evaluate(store, dataset, PIPELINES, k=10)
-        deep = evaluate(store, dataset, PIPELINES, k=30)
-    dense = shallow[0].metrics
+    with filled_store(dataset) as store:
+        evaluations = evaluate(store, dataset, PIPELINES)
+    dense = evaluations[0].metrics
     result = {}
-    for ten, thirty in zip(shallow, deep, strict=True):
-        metrics = {**ten.metrics, "R@30": thirty.metrics["R@30"]}
-        change = {name: ten.metrics[name] / dense[name] - 1 for name in ("R@10", "nDCG@10") if dense[name]}
-        milliseconds = ten.seconds / len(dataset.queries) * 1e3
-        result[ten.pipeline.name] = {**metrics, "against_dense": change, "ms_a_query": milliseconds}
+    for each in evaluations:
+        metrics = each.metrics
+        change = {name: metrics[name] / dense[name] - 1 for name in ("recall@10", "ndcg@10") if dense[name]}
+        milliseconds = each.seconds / len(dataset.queries) * 1e3
+        result[each.pipeline.name] = {**metrics, "against_dense": change, "ms_a_query": milliseconds}
     return result
 
 
@@ -72,7 +62,7 @@ def main() -> None:
             measured = measure(dataset)
             results[name] = {"documents": len(dataset.documents), "queries": len(dataset.queries), **measured}
             for pipeline, figures in measured.items():
-                recall, ndcg = figures["R@10"], figures["nDCG@10"]
+                recall, ndcg = figures["recall@10"], figures["ndcg@10"]
                 print(f"{name:<40} {pipeline:<8} {recall:.3f} {ndcg:.3f} {figures['ms_a_query']:6.2f} ms", flush=True)
     print(machine.write("quality", {"split": options.split, "sets": results}))
 

@@ -1,9 +1,9 @@
-"""The README's measured tables, rendered from benchmarks/results/*.json.
+"""The measured tables of the README and of docs/quality.md, rendered from benchmarks/results/*.json.
 
     python benchmarks/tables.py [--check]
 
 Rewrites what stands between ``<!-- measured: NAME -->`` and ``<!-- end -->``; with ``--check`` it only says whether the
-README agrees with the results, by its exit code.
+pages agree with the results, by its exit code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "quality.md")
 BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -50,9 +51,9 @@ def quality() -> str:
     pipelines = ("dense", "lexical", "rrf", "convex", "auto")
     rows = []
     for name, measured in result["sets"].items():
-        cells = [f"{measured[p]['R@10']:.3f} / {measured[p]['nDCG@10']:.3f}" for p in pipelines]
+        cells = [f"{measured[p]['recall@10']:.3f} / {measured[p]['ndcg@10']:.3f}" for p in pipelines]
         change = measured["auto"]["against_dense"]
-        gain = f"{change.get('R@10', 0):+.0%} / {change.get('nDCG@10', 0):+.0%}"
+        gain = f"{change.get('recall@10', 0):+.0%} / {change.get('ndcg@10', 0):+.0%}"
         rows.append([name, *cells[:-1], f"**{cells[-1]}**", gain])
     header = ["set / vectors", *pipelines[:-1], "**default**", "default against dense"]
     return table(header, rows) + (
@@ -176,7 +177,56 @@ def size() -> str:
     return f"{table(['what', 'measured'], rows)}\n\n{note}"
 
 
-RENDER: dict[str, Callable[[], str]] = {"quality": quality, "speed": speed, "size": size}
+def _cell(entry: dict[str, Any]) -> str:
+    """Return a pipeline's change of NDCG@10 on one set, in bold where its interval leaves 0 out."""
+    if "reason" in entry:
+        return "not run"
+    change = entry["against"]["ndcg@10"]
+    if not change["win"] + change["loss"]:
+        return "="
+    if change["relative"] is None:
+        return f"{change['difference']:+.3f}"
+    low, high = change["relative_ci95"]
+    text = f"{change['relative']:+.1%} [{low:+.1%}, {high:+.1%}]"
+    return f"**{text}**" if entry["verdict"] in ("gain", "loss") else text
+
+
+def leaderboard() -> str:
+    """NDCG@10 of every mechanism as the rerank, against exact dense search, on every set."""
+    result = load("leaderboard")
+    sets = result["sets"]
+    names = sorted(result["pipelines"], key=lambda name: -result["mean_relative"].get(name, -1.0))
+    rows = [["dense, NDCG@10", *(f"{each['pipelines']['dense']['ndcg@10']:.3f}" for each in sets.values())]]
+    rows += [[name, *(_cell(each["pipelines"][name]) for each in sets.values())] for name in names if name != "dense"]
+    reasons = {
+        f"`{name}` on {where}: {entry['reason']}"
+        for where, each in sets.items()
+        for name, entry in each["pipelines"].items()
+        if "reason" in entry
+    }
+    lacking: dict[str, list[str]] = {}
+    for where, each in sets.items():
+        for name, entry in each["pipelines"].items():
+            if entry.get("lacking"):
+                lacking.setdefault(f"`{name}` without {', '.join(entry['lacking'])}", []).append(where)
+    notes = [f"* {reason}" for reason in sorted(reasons)]
+    notes += [f"* {what}: {', '.join(where)}" for what, where in sorted(lacking.items())]
+    told = "\n\nNot run, and run without inputs that they take:\n\n" + "\n".join(notes) if notes else ""
+    return table(["rerank", *sets], rows) + (
+        "\n\nRelative change of NDCG@10 against exact dense search with its 95% interval (paired bootstrap over the "
+        f"queries, seed {result['seed']}); in bold where it leaves 0 out; `=`: no query changed. Vectors: "
+        + ", ".join(f"{name} {each['vectors']}" for name, each in sets.items())
+        + f". {result['split']} queries. `python benchmarks/leaderboard.py --data-root DIR`"
+        + told
+    )
+
+
+RENDER: dict[str, Callable[[], str]] = {
+    "quality": quality,
+    "speed": speed,
+    "size": size,
+    "leaderboard": leaderboard,
+}
 
 
 def rendered(text: str) -> str:
@@ -184,17 +234,24 @@ def rendered(text: str) -> str:
     return BLOCK.sub(lambda match: f"{match[1]}\n{RENDER[match[2]]()}\n\n{match[3]}", text)
 
 
+def rewrite(*, check: bool = False) -> bool:
+    """Bring the pages up to the results, or with ``check`` leave them; return whether one differed."""
+    differs = False
+    for page in PAGES:
+        before = page.read_text()
+        after = rendered(before)
+        differs |= before != after
+        if not check:
+            page.write_text(after)
+    return differs
+
+
 def main() -> int:
-    """Rewrite the README, or check it."""
+    """Rewrite the pages, or check them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where the README differs")
-    arguments = parser.parse_args()
-    before = README.read_text()
-    after = rendered(before)
-    if arguments.check:
-        return int(before != after)
-    README.write_text(after)
-    return 0
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where a page differs")
+    check = parser.parse_args().check
+    return int(rewrite(check=check) and check)
 
 
 if __name__ == "__main__":

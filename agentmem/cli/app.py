@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "care",
     "delete": "records",
     "demo": "demo",
+    "evaluate": "evaluate",
     "export": "transfer",
     "feedback": "records",
     "get": "records",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from agentmem.cli.answers import SHOWN, Answer, ask, print_answers
 from agentmem.cli.common import console, interactive, print_json
 from agentmem.progress import track
-from agentmem.simulation import DEFAULT_PIPELINES, Dataset, Evaluation, evaluate, fill, new_store, read_dataset
+from agentmem.simulation import DEFAULT_PIPELINES, Dataset, Evaluation, evaluate, filled_store, read_dataset
 from agentmem.store import MemoryStore
 
-MEASURES = {"R@10": "recall@10", "nDCG@10": "NDCG@10"}
+MEASURES = {"recall@10": "recall@10", "ndcg@10": "NDCG@10"}
 
 
 def _examples(store: MemoryStore, dataset: Dataset) -> list[Answer]:
@@ -60,13 +59,10 @@ def demo_dataset(folder: Path, *, given: bool, split: str, excluded: Sequence[st
     """
     dataset = read_dataset(folder, split=split, vectors=given, exclude_categories=excluded)
     searches = len(dataset.queries) * len(DEFAULT_PIPELINES)
-    with tempfile.TemporaryDirectory(prefix="agentmem-demo-") as temporary, new_store(temporary, dataset) as store:
-        with track("remembering", len(dataset.documents), interactive()) as advance:
-            fill(store, dataset, advance)
-        store.optimize(progress=interactive())
+    with filled_store(dataset, show=interactive()) as store:
         answers = _examples(store, dataset)
         with track("searching", searches, interactive()) as advance:
-            evaluations = evaluate(store, dataset, progress=advance)
+            evaluations = evaluate(store, dataset, deep=False, progress=advance)
     if as_json:
         results = {each.pipeline.name: {**each.metrics, "seconds": each.seconds} for each in evaluations}
         print_json({"set": dataset.name, "split": split, "queries": len(dataset.queries), "results": results})

@@ -66,8 +66,8 @@ def test_a_labelled_set_is_measured(agentmem, labelled):
 def test_the_measures_as_json_and_without_a_category(agentmem, labelled):
     report = agentmem("demo", "--data", labelled, "--exclude-category", "1", "--json").json
     assert report["queries"] == (len(questions()) + 1) // 2
-    assert set(report["results"]) == {"dense", "default"}
-    assert report["results"]["default"]["R@10"] >= report["results"]["dense"]["R@10"]
+    assert set(report["results"]) == {"dense", "auto"}
+    assert report["results"]["auto"]["recall@10"] >= report["results"]["dense"]["recall@10"]
 
 
 def test_given_vectors_must_be_there(agentmem, labelled):

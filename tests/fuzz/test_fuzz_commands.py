@@ -91,6 +91,24 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
         {"--data": files, "--vectors": texts, "--split": texts, "--exclude-category": texts}
         | {"--json": None, "--debug": None},
     ),
+    "evaluate": (
+        [],
+        {
+            "--data": files | st.just("set"),
+            "--split": texts | st.sampled_from(["all", "test", "train"]),
+            "--vectors": texts | st.just("given"),
+            "--pipelines": texts | st.sampled_from(["dense,auto", "hnsw,lexical", ","]),
+            "--k": numbers,
+            "--exclude-category": texts,
+            "--folds": texts | st.just("namespace"),
+            "--links": None,
+            "--max-descendants": numbers,
+            "--seed": numbers,
+            "--output": files,
+            "--json": None,
+            "--debug": None,
+        },
+    ),
     "feedback": ([texts], {"--accepted": known_ids, "--rejected": known_ids, "--shown": known_ids, **STORE}),
     "export": ([files], {**SCOPE, "--embeddings": None, **STORE}),
     "get": ([texts | st.sampled_from(["a", "b"])], STORE),
@@ -124,7 +142,8 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
     "stats": ([], STORE),
     "verify": ([stores], {"--json": None, "--debug": None}),
 }  # fmt: skip
-EXAMPLES = {"add": 120, "import": 300, "search": 120, "recover": 120, "demo": 4}
+REQUIRED = {"evaluate": ["--data", "set"]}
+EXAMPLES = {"add": 120, "import": 300, "search": 120, "recover": 120, "demo": 4, "evaluate": 40}
 WRITES = {"add", "delete", "import"}
 
 
@@ -142,7 +161,7 @@ def test_every_command_and_option_is_fuzzed() -> None:
 def lines(draw: Callable[..., Any], command: str) -> list[str]:
     """Draw a command line, without --debug, which asks for a traceback."""
     arguments, options = ARGUMENTS[command]
-    words = [command, *(draw(each) for each in arguments)]
+    words = [command, *REQUIRED.get(command, ()), *(draw(each) for each in arguments)]
     for option in draw(st.lists(st.sampled_from(sorted(set(options) - {"--debug"})), max_size=3, unique=True)):
         words.append(option)
         if options[option] is not None:
@@ -165,6 +184,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder two levels down, with a store in it."""
     inner = tmp_path / "outer" / "inner"
     (inner / "folder").mkdir(parents=True)
+    (inner / "set" / "qrels").mkdir(parents=True)
+    for name in ("corpus", "queries"):
+        (inner / "set" / f"{name}.jsonl").write_text('{"_id": "1", "text": "tea"}\n{"_id": "2", "text": "rain"}\n')
+    (inner / "set" / "qrels" / "test.tsv").write_text("query\tdocument\tgrade\n1\t2\t1\n2\t1\t1\n")
     monkeypatch.chdir(inner)
     monkeypatch.delenv("AGENTMEM_DB", raising=False)
     with MemoryStore(inner / "memory.db", merge="manual") as store:

@@ -1,4 +1,4 @@
-"""Reading labelled sets in the BEIR layout."""
+"""Reading labelled sets in the BEIR layout, and which of their queries may be fitted on."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agentmem.errors import InvalidInput
-from agentmem.simulation import read_dataset
+from agentmem.simulation import folds, read_dataset
 
 
 @pytest.fixture
@@ -107,3 +107,94 @@ def test_vectors_must_go_with_the_lines(folder):
     np.save(folder / "corpus.npy", np.eye(2))
     with pytest.raises(InvalidInput, match=r"expected \(3, dimension\)"):
         read_dataset(folder, vectors=True)
+
+
+@pytest.fixture
+def splits(folder):
+    """The small set with judgements in three splits; q2 is in two of them."""
+    head = "query-id\tcorpus-id\tscore\n"
+    (folder / "qrels" / "train.tsv").write_text(head + "q3\td3\t1\nq2\td1\t1\n")
+    (folder / "qrels" / "dev.tsv").write_text(head + "q1\td1\t1\n")
+    (folder / "qrels" / "test.tsv").write_text(head + "q2\td2\t1\n")
+    return folder
+
+
+def test_all_queries_know_their_split(splits):
+    dataset = read_dataset(splits, split="all", vectors=True)
+    assert [(query.id, query.split) for query in dataset.queries] == [("q1", "dev"), ("q2", "test"), ("q3", "train")]
+    assert dataset.split == "all"
+    assert dataset.qrels["q2"] == {"d1": 1, "d2": 1}
+    dev = dataset.part("dev")
+    assert (dev.split, [query.id for query in dev.queries], list(dev.qrels)) == ("dev", ["q1"], ["q1"])
+    assert dev.query_vectors.tolist() == [[0, 1, 2, 3]]
+    assert len(dev.documents) == 3
+
+
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_queries_of_the_test_split_are_never_trained_on(splits, split):
+    training = read_dataset(splits, split=split).training_queries()
+    assert [query.id for query in training.queries] == ["q3"]
+    assert list(training.qrels) == ["q3"]
+    assert {query.split for query in training.queries} == {training.split} == {"train"}
+
+
+@pytest.mark.parametrize("split", ["test", "dev"])
+def test_a_set_without_training_queries_says_so(splits, split):
+    with pytest.raises(InvalidInput, match=f"no query is of the split 'train'; those read are of: {split}"):
+        read_dataset(splits, split=split).training_queries()
+
+
+def test_a_split_that_is_not_there_names_those_that_are(splits):
+    with pytest.raises(InvalidInput, match="dev, test, train, all"):
+        read_dataset(splits, split="trian")
+
+
+def test_queries_without_a_relevant_document_are_left_out(folder):
+    (folder / "qrels" / "test.tsv").write_text("head\nq1\td1\t0\nq2\td2\t1\n")
+    assert [query.id for query in read_dataset(folder).queries] == ["q2"]
+
+
+def test_a_query_is_made_of_a_document_by_name_or_by_id_and_text(folder):
+    lines = [
+        {"_id": "d2", "text": "Ice is cold"},
+        {"_id": "d3", "text": "another text"},
+        {"_id": "d1", "text": "Tea is hot"},
+        {"_id": "q1", "text": "Tea?", "metadata": {"self": "d1"}},
+    ]
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "qrels" / "test.tsv").write_text("head\nd2\td1\t1\nd3\td1\t1\nd1\td2\t1\nq1\td2\t1\n")
+    assert [query.own for query in read_dataset(folder).queries] == ["d2", None, "d1", "d1"]
+
+
+@pytest.fixture
+def namespaces(folder):
+    """Six queries in three namespaces, in two splits."""
+    queries = [{"_id": f"q{n}", "text": "tea?", "metadata": {"namespace": "abc"[n % 3]}} for n in range(6)]
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    np.save(folder / "queries.npy", np.arange(24).reshape(6, 4))
+    for split, rows in (("train", range(4)), ("test", (4, 5))):
+        (folder / "qrels" / f"{split}.tsv").write_text("head\n" + "".join(f"q{n}\td1\t1\n" for n in rows))
+    return folder
+
+
+def test_each_fold_leaves_one_namespace_out(namespaces):
+    dataset = read_dataset(namespaces, split="all", vectors=True)
+    seen = []
+    for fold in folds(dataset):
+        assert {query.namespace for query in fold.test.queries} == {fold.namespace}
+        assert fold.namespace not in {query.namespace for query in fold.train.queries}
+        assert len(fold.train.training_queries().queries) == len(fold.train.queries) == 4
+        with pytest.raises(InvalidInput):
+            fold.test.training_queries()
+        seen += [query.id for query in fold.test.queries]
+    assert sorted(seen) == [f"q{n}" for n in range(6)]
+
+
+def test_there_are_no_folds_of_test_queries(namespaces):
+    with pytest.raises(InvalidInput, match="never trained on"):
+        list(folds(read_dataset(namespaces)))
+
+
+def test_folds_need_namespaces(splits):
+    with pytest.raises(InvalidInput, match="two or more"):
+        list(folds(read_dataset(splits, split="all")))

@@ -112,6 +112,19 @@ def test_searches_are_the_same_before_and_after_every_merge(store):
     assert store.search(embedding=queries[0], k=1)[0].id == ids[40]
 
 
+def test_one_thread_builds_the_same_graph_every_time(store):
+    store.add_many(embeddings=vectors(100))
+    graphs = []
+    for _ in range(2):
+        store.optimize(threads=1)
+        with store.snapshot() as (_, view):
+            graphs.append(view.segments[0].graph.links.tobytes())
+    assert graphs[0] == graphs[1]
+    for threads in (0, "all"):
+        with pytest.raises(agentmem.errors.InvalidInput, match="threads"):
+            store.optimize(threads=threads)
+
+
 def test_many_dead_rows_bring_a_new_base(store):
     ids = store.add_many(embeddings=vectors(100))
     store.merge()
