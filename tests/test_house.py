@@ -170,14 +170,14 @@ def test_the_public_names_are_sorted_few_and_there():
     source = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     public = {
         alias.asname or alias.name
-        for node in source.body
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for node in ast.walk(source)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("agentmem")
         for alias in node.names
     }
     names = agentmem.__all__
     assert list(names) == sorted(names)
     assert len(names) == len(set(names)) <= 30
-    assert public <= set(names) | {"__version__"}
+    assert public == set(names)
     assert all(hasattr(agentmem, name) for name in names)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agentmem.attention import registry
 from agentmem.attention.call import Call, Weights, make_call, require_inputs
 from agentmem.attention.engine import Engine, engine
-from agentmem.attention.forms import FORMS, SCORED
+from agentmem.attention.forms import SCORED, run_form
 from agentmem.attention.forms.memory import memory_scores
 from agentmem.attention.inputs import Floats, floats, integers, require_finite, require_width, same_dtype
 from agentmem.attention.mechanism import Mechanism
@@ -143,8 +143,9 @@ def score(
         call, order = _sequence_call(declared, q, k, params, given)
     else:
         call = make_call(declared, q[None], k, None, params=params, want_weights=True, **given)
-    shares = FORMS[declared.form](engine(backend, q.dtype), call)[1]
-    assert shares is not None, f"form {declared.form} gave no weights"
+    shares = run_form(call, backend)[1]
+    if shares is None:
+        raise InvalidInput(f"{mechanism} gives no weights, so it cannot score candidates")
     row = shares[..., -1, : len(k)]
     result = np.empty(len(k), np.float32)
     result[order] = row.mean(0) if row.ndim == 2 else row

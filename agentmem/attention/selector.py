@@ -121,7 +121,7 @@ class Outcomes(NamedTuple):
     """What was recorded of a mechanism at a task: sum of rewards, and how many there were."""
 
     reward: float = 0.0
-    count: int = 0
+    trials: int = 0
 
 
 class LearnedSelector(MechanismSelector):
@@ -165,7 +165,7 @@ class LearnedSelector(MechanismSelector):
             raise InvalidInput(f"reward: expected a number from 0 to 1, came {reward!r}")
         with self._lock:
             before = self._outcomes[task].get(mechanism, Outcomes())
-            self._outcomes[task][mechanism] = Outcomes(before.reward + reward, before.count + 1)
+            self._outcomes[task][mechanism] = Outcomes(before.reward + reward, before.trials + 1)
 
     def outcomes(self) -> Mapping[str, Mapping[str, Outcomes]]:
         """Return what was recorded, by task and mechanism."""
@@ -177,11 +177,11 @@ class LearnedSelector(MechanismSelector):
         ruled = super().choose(features)
         with self._lock:
             kept = self._outcomes[features.task]
-            known = {name: seen for name, seen in kept.items() if seen.count >= self.least}
+            known = {name: seen for name, seen in kept.items() if seen.trials >= self.least}
             if ruled.mechanism not in known or len(known) == 1:
                 return ruled
             sampled = {
-                name: self._random.betavariate(1 + seen.reward, 1 + seen.count - seen.reward)
+                name: self._random.betavariate(1 + seen.reward, 1 + seen.trials - seen.reward)
                 for name, seen in known.items()
             }
         best = max(sampled, key=sampled.__getitem__)
@@ -190,6 +190,6 @@ class LearnedSelector(MechanismSelector):
         ours, rules = known[best], known[ruled.mechanism]
         return Recommendation(
             best,
-            f"outcomes at {features.task}: {ours.reward / ours.count:.2f} over {ours.count}, against "
-            f"{rules.reward / rules.count:.2f} over {rules.count} of {ruled.mechanism}, which the rules choose",
+            f"outcomes at {features.task}: {ours.reward / ours.trials:.2f} over {ours.trials}, against "
+            f"{rules.reward / rules.trials:.2f} over {rules.trials} of {ruled.mechanism}, which the rules choose",
         )
