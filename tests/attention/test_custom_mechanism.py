@@ -91,8 +91,8 @@ def test_what_it_returns_is_checked(returned: object, error: type[Exception], wo
 
 
 def test_form_and_function_come_together() -> None:
-    with pytest.raises(InvalidInput, match="form 'custom' and run= .* come together"):
+    with pytest.raises(InvalidInput, match=r"form .custom. and run= .* come together"):
         registry.register(Mechanism(name="own", **WORDS))
-    with pytest.raises(InvalidInput, match="form 'custom' and run= .* come together"):
+    with pytest.raises(InvalidInput, match=r"form .custom. and run= .* come together"):
         registry.register(Mechanism(name="own", **WORDS | {"form": "softmax"}), nearest)
     assert "own" not in registry.list()
