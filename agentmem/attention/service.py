@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -26,6 +25,7 @@ from agentmem.attention.precision import Precision
 from agentmem.attention.profiling import measured
 from agentmem.attention.score import Ranked, rank
 from agentmem.attention.selector import MechanismSelector, Recommendation
+from agentmem.attention.status import num_threads
 from agentmem.attention.workers import WorkerPool
 from agentmem.cache import ResultCache
 from agentmem.errors import InvalidInput
@@ -112,7 +112,7 @@ class AttentionService:
         self.buffers = BufferPool()
         self.max_concurrency = check_count(max_concurrency, "max_concurrency", low=1, high=1_000_000)
         self._profiling = check_flag(enable_profiling, "enable_profiling")
-        threads = _cores() if worker_threads is None else worker_threads
+        threads = num_threads() if worker_threads is None else worker_threads
         self.workers = WorkerPool(check_count(threads, "worker_threads", low=1, high=1_024))
         self._precision = Precision(precision, self.buffers)
         self._cache: ResultCache[Any] = ResultCache(
@@ -318,10 +318,6 @@ def _stacked(rows: tuple[NDArray[Any], ...], **given: Any) -> AttentionResult:
     weights = [part.weights for part in parts if part.weights is not None]
     output = np.stack([part.output for part in parts])
     return AttentionResult(output, np.stack(weights) if weights else None, parts[0].backend)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _freeze(result: object) -> None:
