@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,15 @@ class BufferPool:
             if self._bytes + array.nbytes <= self.max_bytes:
                 self._waiting.setdefault((array.shape, array.dtype), []).append(array)
                 self._bytes += array.nbytes
+
+    @contextmanager
+    def borrow(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Iterator[NDArray[Any]]:
+        """Lend an array for a ``with`` block."""
+        array = self.take(shape, dtype)
+        try:
+            yield array
+        finally:
+            self.give(array)
 
     def clear(self) -> None:
         """Drop every array that waits."""

@@ -25,7 +25,7 @@ from agentmem.attention.precision import Precision
 from agentmem.attention.profiling import measured
 from agentmem.attention.score import Ranked, rank
 from agentmem.attention.selector import MechanismSelector, Recommendation
-from agentmem.attention.status import num_threads
+from agentmem.attention.status import cores
 from agentmem.attention.workers import WorkerPool
 from agentmem.cache import ResultCache
 from agentmem.errors import InvalidInput
@@ -112,7 +112,7 @@ class AttentionService:
         self.buffers = BufferPool()
         self.max_concurrency = check_count(max_concurrency, "max_concurrency", low=1, high=1_000_000)
         self._profiling = check_flag(enable_profiling, "enable_profiling")
-        threads = num_threads() if worker_threads is None else worker_threads
+        threads = cores() if worker_threads is None else worker_threads
         self.workers = WorkerPool(check_count(threads, "worker_threads", low=1, high=1_024))
         self._precision = Precision(precision, self.buffers)
         self._cache: ResultCache[Any] = ResultCache(

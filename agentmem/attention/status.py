@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
@@ -27,7 +26,7 @@ def is_native_available() -> bool:
     return native() is not None
 
 
-def num_threads() -> int:
+def cores() -> int:
     """Return the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -80,7 +79,7 @@ def backend_status() -> dict[str, Any]:
         "auto": {"float32": "native" if kernels else "numpy", "float64": "numpy"},
         "requested": backends.requested(),
         "instruction_set": instruction_set() if kernels else None,
-        "cores": num_threads(),
+        "cores": cores(),
         "threads": {name: os.environ.get(name) for name in THREAD_VARIABLES},
         "blas": blas(),
         "numpy_version": np.__version__,

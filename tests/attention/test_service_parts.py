@@ -70,10 +70,14 @@ def test_buffers_come_back() -> None:
     pool.give(np.empty(30, np.float32))  # too large
     pool.give(np.empty((4, 4), np.float32)[:2])  # a part of something else
     assert pool.bytes == 0
-    pool.give(first)
+    with pool.borrow((5, 2)) as lent:
+        assert pool.bytes == 0
+    assert pool.bytes == 40
+    assert pool.take((5, 2), np.float32) is lent
+    pool.give(lent)
     pool.clear()
     assert pool.bytes == 0
-    assert pool.take((5, 2), np.float32) is not first
+    assert pool.take((5, 2), np.float32) is not lent
     with pytest.raises(InvalidInput, match="max_bytes"):
         BufferPool(-1)
 

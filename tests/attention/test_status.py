@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from agentmem.attention.engine import native
-from agentmem.attention.status import backend_status, blas, instruction_set, is_native_available, num_threads
+from agentmem.attention.status import backend_status, blas, cores, instruction_set, is_native_available
 
 
 def test_the_status_is_what_runs() -> None:
     status = backend_status()
     assert status["native"] is is_native_available() is (native() is not None)
     assert status["auto"] == {"float32": "native" if status["native"] else "numpy", "float64": "numpy"}
-    assert status["cores"] == num_threads() >= 1
+    assert status["cores"] == cores() >= 1
     assert (status["instruction_set"] is None) is (not status["native"])
     assert instruction_set() in ("x86-64-v4", "x86-64-v3", "baseline")
 
