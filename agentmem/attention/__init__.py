@@ -1,9 +1,9 @@
 """Attention mechanisms as a library of its own: usable with no store at all.
 
 ``attend`` runs any mechanism of the catalogue, ``score`` and ``rank`` give what it makes of candidates,
-``AttentionWeights`` holds what is learned, ``registry`` tells what there is; ``AttentionService`` adds defaults, a cache,
-batches and metrics, ``MechanismSelector`` chooses, ``register_sql_functions`` brings attention to SQL; ``attend_rows`` and
-``maxsim`` are the store's hot paths.
+``AttentionWeights`` holds what is learned, ``registry`` tells what there is.  ``AttentionService`` adds defaults, a
+cache, batches and metrics, ``MechanismSelector`` chooses, ``register_sql_functions`` brings attention to SQL.
+``attend_rows`` and ``maxsim`` are the store's hot paths.
 """
 
 from __future__ import annotations
