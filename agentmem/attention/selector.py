@@ -133,13 +133,21 @@ class LearnedSelector(MechanismSelector):
 
     Args:
         rules: as for ``MechanismSelector``.
+        outcomes: what ``outcomes()`` returned of another one: sum of rewards and trials, by task and mechanism.
         least: outcomes from which on a mechanism may be chosen, at least 1.
         seed: of the sampling.
 
     Source: Thompson 1933, Biometrika 25; Chapelle & Li 2011, NeurIPS (rewards in [0, 1] as weighted Bernoulli trials).
     """
 
-    def __init__(self, rules: Iterable[str] | None = None, *, least: int = 10, seed: int = 0) -> None:
+    def __init__(
+        self,
+        rules: Iterable[str] | None = None,
+        *,
+        outcomes: Mapping[str, Mapping[str, tuple[float, int]]] | None = None,
+        least: int = 10,
+        seed: int = 0,
+    ) -> None:
         super().__init__(rules)
         if type(least) is not int or least < 1:
             raise InvalidInput(f"least: expected a whole number, at least 1, came {least!r}")
@@ -147,6 +155,9 @@ class LearnedSelector(MechanismSelector):
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._outcomes: dict[str, dict[str, Outcomes]] = {task: {} for task in TASKS}
+        for task, kept in (outcomes or {}).items():
+            for mechanism, (reward, trials) in kept.items():
+                self._add(task, mechanism, reward, trials)
 
     def record(self, task: str, mechanism: str, reward: float) -> None:
         """Record how well a mechanism did at a task.
@@ -159,13 +170,18 @@ class LearnedSelector(MechanismSelector):
         Raises:
             InvalidInput: an unknown task, or a reward out of range; UnknownMechanism: no such mechanism.
         """
+        self._add(task, mechanism, reward, 1)
+
+    def _add(self, task: str, mechanism: str, reward: float, trials: int) -> None:
         features_of(0, task=task)
         registry.get(mechanism)
-        if isinstance(reward, bool) or not isinstance(reward, (int, float)) or not 0 <= reward <= 1:
-            raise InvalidInput(f"reward: expected a number from 0 to 1, came {reward!r}")
+        if type(trials) is not int or trials < 1:
+            raise InvalidInput(f"trials: expected a whole number, at least 1, came {trials!r}")
+        if isinstance(reward, bool) or not isinstance(reward, (int, float)) or not 0 <= reward <= trials:
+            raise InvalidInput(f"reward: expected a number from 0 to {trials}, came {reward!r}")
         with self._lock:
             before = self._outcomes[task].get(mechanism, Outcomes())
-            self._outcomes[task][mechanism] = Outcomes(before.reward + reward, before.trials + 1)
+            self._outcomes[task][mechanism] = Outcomes(before.reward + reward, before.trials + trials)
 
     def outcomes(self) -> Mapping[str, Mapping[str, Outcomes]]:
         """Return what was recorded, by task and mechanism."""

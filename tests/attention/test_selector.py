@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -164,6 +165,20 @@ def test_recording_checks_its_input() -> None:
         learned.record("default", "fast", 1)
     with pytest.raises(InvalidInput, match="least: expected a whole number, at least 1"):
         LearnedSelector(OWN, least=0)
+
+
+def test_outcomes_are_kept_and_taken_up_again() -> None:
+    learned = LearnedSelector(OWN, seed=3)
+    for number in range(30):
+        learned.record("default", "scaled-dot", 0.25)
+        learned.record("default", "standard-mha", number % 2)
+    kept = json.loads(json.dumps(learned.outcomes()))
+    again = LearnedSelector(OWN, outcomes=kept, seed=3)
+    assert again.outcomes() == learned.outcomes()
+    assert [again.select(5) for _ in range(20)] == [learned.select(5) for _ in range(20)]
+    for wrong in ((2.0, 1), (1.0, 0), (-1.0, 3)):
+        with pytest.raises(InvalidInput, match=r"(reward|trials): expected"):
+            LearnedSelector(OWN, outcomes={"default": {"scaled-dot": wrong}})
 
 
 def choices(seed: int) -> list[str]:
