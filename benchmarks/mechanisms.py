@@ -1,4 +1,4 @@
-"""How long does each mechanism take?  Self-attention over rows of 64 numbers at three sizes, and what starting costs.
+"""How long does each mechanism take?  Self-attention over rows of 64 numbers at three sizes; what the service costs.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/mechanisms.py [--mechanism NAME ...]
 
@@ -13,13 +13,15 @@ import json
 import statistics
 import subprocess
 import sys
+import timeit
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from machine import RESULTS, write
+import numpy as np
+from machine import RESULTS, paired, write
 
-from agentmem.attention import registry
-from agentmem.attention.selector import MechanismSelector
+from agentmem.attention import AttentionService, MechanismSelector, attend, registry
 from agentmem.attention.status import instruction_set
 from agentmem.attention.timing import time_mechanism
 from agentmem.progress import track
@@ -53,10 +55,20 @@ def starting() -> dict[str, float]:
     return {"import_ms": imported, "import_and_first_call_ms": first}
 
 
+def through_the_service() -> dict[str, Any]:
+    """Return the time of a call by itself and through the service, and of a batch over one thread and over two."""
+    rng = np.random.default_rng(0)
+    query, keys = rng.standard_normal((1, DIM), np.float32), rng.standard_normal((300, DIM), np.float32)
+    attn = AttentionService(fallback_mechanism=None)
+    call = paired({"attend": lambda: attend(query, keys), "forward": lambda: attn.forward(query, keys)}, 11, 100)
+    long = [(rng.standard_normal((256, DIM), np.float32),) * 2 for _ in range(64)]
+    batches = {n: AttentionService(fallback_mechanism=None, worker_threads=n) for n in (1, 2)}
+    batch = paired({f"{n} threads": partial(each.forward_batch, long) for n, each in batches.items()}, 11)
+    return {"call": call, "batch of 64, 256 queries and keys": batch}
+
+
 def selecting() -> float:
     """Return the microseconds of a selection, over every kind of features."""
-    import timeit
-
     selector = MechanismSelector()
     times = timeit.repeat(lambda: selector.select(100, batch_size=8, task="memory-retrieval"), number=1_000, repeat=9)
     return statistics.median(times) * 1e3
@@ -75,8 +87,15 @@ def main() -> None:
             measured[name] = measure(name)
             print(f"{name:<32}", *(f"{each['median_us']:>12,.0f} µs" for each in measured[name].values()), flush=True)
             advance(1)
-    result = {"dim": DIM, "instruction_set": instruction_set(), "start": starting(), "select_us": selecting()}
-    print(result)
+    result: dict[str, Any] = {
+        "dim": DIM,
+        "instruction_set": instruction_set(),
+        "start": starting(),
+        "select_us": selecting(),
+    }
+    result["service"] = through_the_service()
+    print(result["start"], f"selection {result['select_us']:.1f} µs")
+    print({name: each["medians_us"] for name, each in result["service"].items()})
     print(write("mechanisms", result | {"mechanisms": dict(sorted(measured.items()))}))
 
 

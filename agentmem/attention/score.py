@@ -144,8 +144,7 @@ def score(
     else:
         call = make_call(declared, q[None], k, None, params=params, want_weights=True, **given)
     shares = run_form(call, backend)[1]
-    if shares is None:
-        raise InvalidInput(f"{mechanism} gives no weights, so it cannot score candidates")
+    assert shares is not None, f"form {declared.form} gave no weights"
     row = shares[..., -1, : len(k)]
     result = np.empty(len(k), np.float32)
     result[order] = row.mean(0) if row.ndim == 2 else row

@@ -42,6 +42,8 @@ log = logging.getLogger("agentmem.attention.sql")
 
 ALIASES = {"multi-head": "standard-mha", "flash": "flash-attention-v2", "flash-v2": "flash-attention-v2"}
 DEFAULT = "scaled-dot"
+LARGEST = 1e100
+"""Numbers in JSON are smaller, so that their products are numbers too."""
 SHOWN = 40
 """Characters of a wrong argument that its error shows."""
 
@@ -135,7 +137,7 @@ def _parsed(value: object) -> Any:
 
 
 def _are_numbers(parsed: object) -> bool:
-    return isinstance(parsed, list) and all(type(number) in (int, float) and abs(number) < 1e300 for number in parsed)
+    return isinstance(parsed, list) and all(type(number) in (int, float) and abs(number) < LARGEST for number in parsed)
 
 
 def _shown(value: object) -> str:

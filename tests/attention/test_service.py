@@ -206,6 +206,18 @@ def test_cache_by_content_and_parameters(monkeypatch: pytest.MonkeyPatch) -> Non
         attn.forward(QUERY, KEY, mask=object())
 
 
+def test_many_threads_share_a_service() -> None:
+    attn, keys = make(cache_size=3, worker_threads=8), [rows(20 + seed, 33, 8) for seed in range(5)]
+    wanted = [attend(QUERY, key).output for key in keys]
+    numbers = [number % 5 for number in range(400)]
+    came = attn.forward_batch([(QUERY, keys[number].copy()) for number in numbers])
+    for number, result in zip(numbers, came, strict=True):
+        np.testing.assert_array_equal(result.output, wanted[number])
+    told, kept = attn.get_metrics("flash-attention-v2"), attn.cache_summary()
+    assert told.count + told.cache_hits == 400
+    assert (kept["hits"], kept["misses"], kept["entries"]) == (told.cache_hits, told.count, 3)
+
+
 def test_out_holds_the_output() -> None:
     attn, out = make(cache_size=1), np.zeros((5, 6), np.float32)
     for _ in range(2):

@@ -6,16 +6,19 @@ import json
 import logging
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentmem import MemoryStore
 from agentmem.attention import attend, registry, score
-from agentmem.attention.sql import register_sql_functions
+from agentmem.attention.sql import _FUNCTIONS, _told, register_sql_functions
+from agentmem.errors import AgentMemError
 
 
 @pytest.fixture
@@ -155,6 +158,33 @@ def test_errors_are_errors_in_sql_and_say_what_was_wrong(
         connection.execute(f"SELECT {call}").fetchall()
     assert words in one(connection, "SELECT attention_error()")
     assert words in caplog.text
+
+
+anything = st.one_of(
+    st.none(),
+    st.integers(),
+    st.floats(),
+    st.binary(max_size=24),
+    st.text(max_size=12),
+    st.sampled_from(["[", "[" * 100_000, "[[]]", "[[], []]", "{}", "[1e999]", "[1, 2, 3, 4]", "[[1, 2, 3, 4]]", "moe"]),
+    st.recursive(st.integers() | st.floats() | st.text(max_size=2), st.lists, max_leaves=6).map(json.dumps),
+)
+
+
+@settings(max_examples=400)
+@given(st.sampled_from([(arity, call) for _, arities, call in _FUNCTIONS for arity in arities]), st.data())
+def test_whatever_is_given_is_answered_or_refused(
+    function: tuple[int, Callable[..., Any]], data: st.DataObject
+) -> None:
+    arity, call = function
+    arguments = [data.draw(anything) for _ in range(arity)]
+    try:
+        answer = _told("f", call, [None])(*arguments)
+    except AgentMemError:
+        return
+    assert answer is None or isinstance(answer, (bytes, str, float))
+    if isinstance(answer, float):
+        assert math.isfinite(answer)
 
 
 def test_no_rows_at_all(connection: sqlite3.Connection) -> None:
