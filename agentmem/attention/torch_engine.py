@@ -55,7 +55,9 @@ class TorchEngine:
             raise BackendUnavailable(f"backend='torch' knows no {', '.join(asked)}; use 'auto'")
         require_finite(query=query, key=key, value=value)
         torch, split = self._torch, query.ndim == 3
-        q, k, v = (self._by_head(rows, heads) for rows in (query, key, value))
+        q = self._by_head(query, heads)
+        groups = len(key) if split else key.shape[1] // q.shape[-1]  # heads of the keys, each for as many queries'
+        k, v = (self._by_head(rows, groups).repeat_interleave(heads // groups, 0) for rows in (key, value))
         if cosine:
             q, k = (torch.nn.functional.normalize(rows, dim=-1) for rows in (q, k))
         scale = q.shape[-1] ** -0.5 if scale is None else scale
