@@ -299,7 +299,11 @@ class AttentionService:
         self, declared: Mechanism, query: object, key: object, value: object, given: dict[str, Any]
     ) -> AttentionResult:
         arrays = (query, key) if value is None else (query, key, value)
-        with self._precision.rows(*arrays) as rows:
+        context = given["context"]
+        near = tuple(context) if isinstance(context, (tuple, list)) else ()
+        with self._precision.rows(*near) as local, self._precision.rows(*arrays) as rows:
+            if near:
+                given = given | {"context": local}
             if rows[0].ndim == 4:
                 result = _stacked(rows, mechanism=declared.name, backend=self.backend, **given)
             else:

@@ -85,6 +85,16 @@ def test_precision(stored: Any, precision: str) -> None:
     np.testing.assert_array_equal(came, attn.forward(query, key).output)
 
 
+def test_the_local_context_is_converted_too() -> None:
+    attn, half = make(), KEY.astype(np.float16)
+    came = attn.forward(QUERY, KEY, mechanism="memory-attention", context=(half, half))
+    near = half.astype(np.float32)
+    wanted = attend(QUERY, KEY, mechanism="memory-attention", context=(near, near)).output
+    np.testing.assert_array_equal(came.output, wanted)
+    with pytest.raises(InvalidInput, match=r"context: expected a pair \(key, value\)"):
+        attn.forward(QUERY, KEY, mechanism="memory-attention", context=(half,))  # type: ignore[arg-type]
+
+
 def test_bfloat16_is_taken() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes")
     stored = KEY.astype(ml_dtypes.bfloat16)
