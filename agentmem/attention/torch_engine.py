@@ -28,7 +28,7 @@ class TorchEngine:
         """Refuse a stage that it does not have."""
         if stage.startswith("_"):
             raise AttributeError(stage)
-        raise BackendUnavailable(f"backend='torch' runs softmax attention only, and this needs {stage}; use 'auto'")
+        raise BackendUnavailable(f"backend='torch' runs softmax attention only, and this asks for {stage}; use 'auto'")
 
     def softmax(
         self,

@@ -61,7 +61,7 @@ def test_heads_in_front_no_keys_and_scores() -> None:
 
 def test_what_it_cannot_do_is_refused() -> None:
     with pytest.raises(
-        BackendUnavailable, match="backend='torch' runs softmax attention only, and this needs hyperbolic"
+        BackendUnavailable, match="backend='torch' runs softmax attention only, and this asks for hyperbolic"
     ):
         attend(QUERY, KEY, mechanism="hyperbolic-attention", backend="torch")
     with pytest.raises(InvalidVector, match="key: expected finite numbers"):
