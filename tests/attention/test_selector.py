@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from agentmem.attention import registry
 from agentmem.attention.rules import TASKS, Features, parse_rule
 from agentmem.attention.selector import RULES, LearnedSelector, MechanismSelector
 from agentmem.errors import InvalidInput, UnknownMechanism
+from agentmem.rerank.query import TaskType
 
 OWN = ("seq_len > 100 -> cross-attention", "task == code-analysis -> standard-mha", "default -> scaled-dot")
 
@@ -101,6 +103,10 @@ def test_no_text_is_run(text: str) -> None:
     except InvalidInput:
         return
     assert "->" in text
+
+
+def test_the_tasks_are_those_that_a_search_tells_apart() -> None:
+    assert set(TASKS) == set(get_args(TaskType))
 
 
 def test_own_rules_and_overrides() -> None:
