@@ -73,6 +73,8 @@ def __getattr__(name: str) -> Any:
             home = import_module(f"agentmem.{module}")
             if hasattr(home, name):
                 return globals().setdefault(name, getattr(home, name))
+    if name == "attention":
+        return import_module("agentmem.attention")
     raise AttributeError(f"module 'agentmem' has no attribute {name!r}")
 
 

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -179,6 +181,16 @@ def test_the_public_names_are_sorted_few_and_there():
     assert len(names) == len(set(names)) <= 30
     assert public == set(names)
     assert all(hasattr(agentmem, name) for name in names)
+
+
+def test_public_names_are_imported_when_they_are_asked_for():
+    code = (
+        "import sys, agentmem\n"
+        "assert agentmem.attention.attend and 'agentmem.store' not in sys.modules\n"
+        "assert agentmem.MemoryStore and 'agentmem.store' in sys.modules\n"
+        "assert set(agentmem.__all__) <= set(dir(agentmem)) and not hasattr(agentmem, 'nothing')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def tree_of(cls: type, bars: str = "") -> list[str]:
