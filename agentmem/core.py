@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Literal
 
 from agentmem import maintenance
+from agentmem.attention.sql import register_sql_functions
 from agentmem.cache import ResultCache
 from agentmem.embed import StaticEmbedder
 from agentmem.errors import StoreClosed
@@ -85,7 +86,13 @@ class StoreCore:
         self.analyzer = Analyzer()
         self._closed = False
         self._read_only = check_flag(read_only, "read_only")
-        self._database = Database.open(path, read_only=self._read_only, timeout=timeout, durability=durability)
+        self._database = Database.open(
+            path,
+            read_only=self._read_only,
+            timeout=timeout,
+            durability=durability,
+            prepare=register_sql_functions,
+        )
         try:
             self.identity, self.embedder = settle(self._database, embedder, dimension, metric, self.tokenizer)
         except BaseException:

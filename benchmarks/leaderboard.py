@@ -50,7 +50,7 @@ PARTIAL = machine.RESULTS / "leaderboard.partial.json"
 
 def all_pipelines() -> tuple[Pipeline, ...]:
     """Return exact dense search, the fusions, the default, and every mechanism that the registry lists."""
-    return pipelines_named(("dense", *FUSIONS, "auto", *attention.mechanism_names()))
+    return pipelines_named(("dense", *FUSIONS, "auto", *attention.registry.list()))
 
 
 def found_sets(root: Path, split: str) -> Iterator[Path]:
@@ -62,18 +62,18 @@ def found_sets(root: Path, split: str) -> Iterator[Path]:
 
 def lacking(pipeline: Pipeline, dataset: Dataset) -> list[str]:
     """Return the inputs that a mechanism takes and that the set, untrained, has none of."""
-    if pipeline.mechanism not in attention.mechanism_names():
+    if pipeline.mechanism not in attention.registry.list():
         return []
-    mechanism = attention.get_mechanism(pipeline.mechanism)
+    mechanism = attention.registry.get(pipeline.mechanism)
     if mechanism.form == "maxsim":
         return []  # the store gives it the tokens of texts, with the weights of words
     has = {
-        "positions": any(document.position is not None for document in dataset.documents),
-        "groups": any(document.thread is not None for document in dataset.documents),
-        "edges": any(document.links for document in dataset.documents),
-        "weights": False,
+        "positions": mechanism.sequence or any(document.position is not None for document in dataset.documents),
+        "segment_ids": any(document.thread is not None for document in dataset.documents),
+        "edges": True,  # the store gives edges from the query to every candidate
+        "context": True,  # each candidate's own surroundings take its place
     }
-    return [name for name in mechanism.takes if not has.get(name, False)]
+    return [name for name in mechanism.inputs() if not has.get(name, False)]
 
 
 def verdict(change: dict[str, Any]) -> str:
@@ -140,7 +140,7 @@ def mean_relative(sets: dict[str, Any]) -> dict[str, float]:
 
 def fingerprint(options: argparse.Namespace) -> str:
     """Return a hash of all that the figures depend on but the data: code, mechanisms, options."""
-    digest = hashlib.sha256(repr((options.split, options.seed, attention.mechanism_names())).encode())
+    digest = hashlib.sha256(repr((options.split, options.seed, attention.registry.list())).encode())
     package = Path(agentmem.__file__).parent
     for path in sorted([*package.rglob("*.py"), *package.rglob("*.so")]):
         digest.update(path.read_bytes())

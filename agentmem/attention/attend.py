@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from agentmem.attention import registry
 from agentmem.attention.call import Weights, make_call
-from agentmem.attention.engine import engine
-from agentmem.attention.forms import FORMS, SCORED
+from agentmem.attention.forms import SCORED, run_form
 from agentmem.attention.inputs import Floats
 from agentmem.errors import InvalidInput
 
@@ -20,7 +19,7 @@ class AttentionResult(NamedTuple):
         output: the dtype of the inputs: (n_queries, value_dim), with n_heads in front where the query had it.
         weights: where asked for: (n_heads, n_queries, n_keys), without n_heads where the mechanism averages over heads;
             None otherwise.
-        backend: what ran: "native" or "numpy".
+        backend: what ran: "native", "numpy", "torch (cpu)", "torch (cuda)", or "python" for a caller's own mechanism.
     """
 
     output: Floats
@@ -63,7 +62,8 @@ def attend(
         weights: learned arrays by name, ``AttentionWeights`` or a mapping; the declaration says which are required.
         return_weights: also return the attention weights: what the values are mixed by, before value and output
             projections, residual and feed-forward parts.
-        backend: "auto", "native" or "numpy"; the result says which ran.  float64 runs on NumPy, in float64.
+        backend: "auto", "native", "numpy", or "torch" (softmax attention only); the result says which ran.  "auto" runs
+            float64 on NumPy, in float64.
 
     Raises:
         UnknownMechanism: no such name.
@@ -88,7 +88,6 @@ def attend(
         weights=weights,
         want_weights=return_weights,
     )
-    ran = engine(backend, call.query.dtype)
-    out, w = FORMS[declared.form](ran, call)
+    out, w, ran = run_form(call, backend)
     dtype = call.query.dtype
-    return AttentionResult(out.astype(dtype, copy=False), None if w is None else w.astype(dtype, copy=False), ran.name)
+    return AttentionResult(out.astype(dtype, copy=False), None if w is None else w.astype(dtype, copy=False), ran)

@@ -10,9 +10,11 @@ import numpy as np
 from agentmem import backend as backends
 from agentmem.attention.native import Native
 from agentmem.attention.reference import Reference
+from agentmem.attention.torch_engine import TorchEngine, torch_engine
 from agentmem.errors import BackendUnavailable, InvalidInput
 
-Engine = Native | Reference
+Engine = Native | Reference | TorchEngine
+CHOICES = (*backends.CHOICES, "torch")
 REFERENCE = Reference()
 
 
@@ -27,15 +29,17 @@ def engine(backend: str, dtype: Any = np.float32) -> Engine:
     """Return the engine that ``backend`` means for inputs of that dtype.
 
     Args:
-        backend: "auto" (the kernels where they are built and the input is float32), "native" or "numpy".
+        backend: "auto" (the kernels where they are built and the input is float32), "native", "numpy" or "torch".
         dtype: of the inputs; float64 is computed in float64, by NumPy.
 
     Raises:
         InvalidInput: another word.
-        BackendUnavailable: "native" cannot run; the message says why.
+        BackendUnavailable: "native" or "torch" cannot run; the message says why.
     """
-    if backend not in backends.CHOICES:
-        raise InvalidInput(f"backend: expected one of {', '.join(backends.CHOICES)}, came {backend!r}")
+    if backend not in CHOICES:
+        raise InvalidInput(f"backend: expected one of {', '.join(CHOICES)}, came {backend!r}")
+    if backend == "torch":
+        return torch_engine()
     if backend == "numpy" or (backend == "auto" and dtype != np.float32):
         return REFERENCE
     kernels = native()

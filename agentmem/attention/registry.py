@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import builtins
 import difflib
+from collections.abc import Callable
+from typing import Any
 
 from agentmem.attention.catalogue import CATALOGUE
 from agentmem.attention.mechanism import Mechanism
 from agentmem.errors import InvalidInput, UnknownMechanism
 
+CUSTOM = "custom"
+"""The form of a mechanism that is a function of the caller's."""
+
 _mechanisms: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in CATALOGUE}
+_custom: dict[str, Callable[..., Any]] = {}
 
 
 def get(name: str) -> Mechanism:
@@ -53,26 +59,47 @@ def by_category(category: str) -> builtins.list[Mechanism]:
     return [_mechanisms[name] for name in list() if _mechanisms[name].category == category]
 
 
-def register(mechanism: Mechanism) -> None:
-    """Add a mechanism: another declaration over an existing form and its atoms.
+def custom(name: str) -> Callable[..., Any] | None:
+    """Return the function that carries out a mechanism of a caller's own, None for the others."""
+    return _custom.get(name)
+
+
+def register(mechanism: Mechanism, run: Callable[..., Any] | None = None) -> None:
+    """Add a mechanism: another declaration over an existing form and its atoms, or a function of one's own.
+
+    Args:
+        mechanism: the declaration; its form is "custom" where ``run`` is given.
+        run: plain Python: takes a ``Call``, everything in it checked against the declaration, and returns the output,
+            or the output and the weights: (n_queries, n_keys), with n_heads in front or not.  Both are checked.
 
     Raises:
-        InvalidInput: not a ``Mechanism``, its name is taken, its form does not exist, or it lacks a parameter that its
-            form reads.
+        InvalidInput: not a ``Mechanism``, its name is taken, its form does not exist, it lacks a parameter that its
+            form reads, or it is "custom" without a function.
     """
     if not isinstance(mechanism, Mechanism):
         raise InvalidInput(f"expected a Mechanism, not {type(mechanism).__name__}")
     if mechanism.name in _mechanisms:
         raise InvalidInput(f"there is a mechanism {mechanism.name!r} already; choose another name")
+    if (mechanism.form == CUSTOM) is not callable(run):
+        raise InvalidInput(f"mechanism {mechanism.name!r}: form {CUSTOM!r} and run= (a function) come together")
+    if run is not None:
+        _custom[mechanism.name] = run
+    else:
+        _check_form(mechanism)
+    _mechanisms[mechanism.name] = mechanism
+
+
+def _check_form(mechanism: Mechanism) -> None:
     forms = sorted({each.form for each in CATALOGUE})
     if mechanism.form not in forms:
-        raise InvalidInput(f"mechanism {mechanism.name!r}: form {mechanism.form!r}; expected one of {', '.join(forms)}")
+        raise InvalidInput(
+            f"mechanism {mechanism.name!r}: form {mechanism.form!r}; expected one of {', '.join(forms)}, {CUSTOM}"
+        )
     has = {parameter.name for parameter in mechanism.parameters}
     if missing := _form_parameters(mechanism.form) - has:
         raise InvalidInput(
             f"mechanism {mechanism.name!r}: form {mechanism.form!r} also reads {', '.join(sorted(missing))}"
         )
-    _mechanisms[mechanism.name] = mechanism
 
 
 def _form_parameters(form: str) -> set[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agentmem.attention import registry
 from agentmem.attention.call import Call, Weights, checked_edges, make_call, require_inputs
 from agentmem.attention.engine import Engine, engine
-from agentmem.attention.forms import FORMS, SCORED
+from agentmem.attention.forms import SCORED, run_form
 from agentmem.attention.forms.memory import memory_scores
 from agentmem.attention.inputs import Floats, floats, integers, require_finite, require_width, same_dtype
 from agentmem.attention.mechanism import Mechanism
@@ -74,9 +74,10 @@ def _sequence_call(
         segments = np.append(integers("segment_ids", of_keys, len(keys))[order], of_query)
     if edges is not None:
         edges = np.append(np.argsort(order), len(keys))[checked_edges(edges, len(keys) + 1, len(keys) + 1)]
+        edges = edges[edges[:, 0] == len(keys)] - (len(keys), 0)  # the query, the only row that asks
     rows = np.concatenate([keys[order], query[None]])
     inputs = given | {"positions": positions, "segment_ids": segments, "edges": edges}
-    return make_call(declared, rows, rows, None, params=params, want_weights=True, **inputs), order
+    return make_call(declared, query[None], rows, None, params=params, want_weights=True, **inputs), order
 
 
 def score(
@@ -141,7 +142,7 @@ def score(
         call, order = _sequence_call(declared, q, k, params, given)
     else:
         call = make_call(declared, q[None], k, None, params=params, want_weights=True, **given)
-    shares = FORMS[declared.form](engine(backend, q.dtype), call)[1]
+    shares = run_form(call, backend)[1]
     assert shares is not None, f"form {declared.form} gave no weights"
     row = shares[..., -1, : len(k)]
     result = np.empty(len(k), np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from agentmem.errors import AgentMemError, InvalidInput, NotFound, StoreBusy
 
 COMMANDS = {
     "add": "records",
+    "attention": "attention",
     "backup": "care",
     "check": "care",
     "delete": "records",
@@ -63,6 +65,16 @@ def load(name: str) -> click.Command:
     module = importlib.import_module(f"agentmem.cli.{COMMANDS[name]}")
     command: click.Command = module.__dict__[f"{name}_command"]
     return command
+
+
+def leaves() -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something under the words that call it, such as "attention list"; sorted."""
+    for name in sorted(COMMANDS):
+        command = load(name)
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {each}", command.commands[each]) for each in sorted(command.commands))
+        else:
+            yield name, command
 
 
 class Commands(click.Group):

@@ -36,12 +36,19 @@ def _help(context: click.Context) -> str:
 
 def pages() -> Iterator[tuple[str, str]]:
     """Yield (command, help page) for the group and each of its commands."""
-    with main.make_context("agentmem", [], resilient_parsing=True, terminal_width=100) as parent:
-        yield "agentmem", _help(parent)
+    with main.make_context("agentmem", [], resilient_parsing=True, terminal_width=100) as context:
+        yield "agentmem", _help(context)
         for name in sorted(COMMANDS):
-            command = load(name)
-            with command.make_context(name, [], parent, resilient_parsing=True, terminal_width=100) as context:
-                yield context.command_path, _help(context)
+            yield from _pages(load(name), name, context)
+
+
+def _pages(command: click.Command, name: str, parent: click.Context) -> Iterator[tuple[str, str]]:
+    """Yield (command, help page) of a command, and of those below it."""
+    with command.make_context(name, [], parent, resilient_parsing=True, terminal_width=100) as context:
+        yield context.command_path, _help(context)
+        if isinstance(command, click.Group):
+            for below in sorted(command.commands):
+                yield from _pages(command.commands[below], below, context)
 
 
 def document() -> str:

@@ -26,6 +26,8 @@ CHECKPOINT_PAGES = 4_000
 """A log of 16 MB is moved into the file: less often than by default, since each time costs two syncs of the disk."""
 
 Trace = Callable[[str], object]
+Prepare = Callable[[sqlite3.Connection], object]
+"""Gives a new connection what it is to have besides: functions, temporary views."""
 
 
 def damaged(path: str, what: str) -> StoreDamaged:
@@ -203,7 +205,9 @@ def uri(path: str, mode: str) -> str:
     return f"file:{quote(Path(path).absolute().as_posix())}?mode={mode}"
 
 
-def open_writer(path: str, timeout: float, durability: str, trace: Trace | None) -> Connection:
+def open_writer(
+    path: str, timeout: float, durability: str, trace: Trace | None, prepare: Prepare | None = None
+) -> Connection:
     """Open a connection that may write, in WAL mode; a file that is missing is made, for its owner only."""
     if path == MEMORY:
         connection = Connection(MEMORY, path=path, timeout=timeout, trace=trace)
@@ -220,14 +224,14 @@ def open_writer(path: str, timeout: float, durability: str, trace: Trace | None)
         connection.run(f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")
         connection.run(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
         connection.run(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        _tune(connection)
+        _tune(connection, prepare)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def open_reader(path: str, timeout: float, trace: Trace | None) -> Connection:
+def open_reader(path: str, timeout: float, trace: Trace | None, prepare: Prepare | None = None) -> Connection:
     """Open a connection that cannot write.
 
     In a folder that may not be written and where no write-ahead log lies, nobody can be writing: the file is then
@@ -244,8 +248,12 @@ def open_reader(path: str, timeout: float, trace: Trace | None) -> Connection:
     except BaseException:
         connection.close()
         raise
-    _tune(connection)
-    connection.run("PRAGMA query_only = ON")
+    try:
+        _tune(connection, prepare)
+        connection.run("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -269,10 +277,15 @@ def open_at_rest(path: str) -> Connection:
     return connection
 
 
-def _tune(connection: Connection) -> None:
+def _tune(connection: Connection, prepare: Prepare | None) -> None:
     connection.run(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.run(f"PRAGMA mmap_size = {_MMAP_BYTES}")
     connection.run("PRAGMA temp_store = MEMORY")
+    if prepare is not None:
+        try:
+            prepare(connection.raw)
+        except sqlite3.Error as error:
+            _fail(error, connection.path)
 
 
 def _create(path: str) -> None:

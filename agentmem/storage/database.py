@@ -15,7 +15,17 @@ from threading import get_ident
 from agentmem.errors import InvalidInput, StoreBusy, StoreClosed, StoreError, StoreReadOnly
 from agentmem.storage import copies, maintenance
 from agentmem.storage.checkpoints import Checkpointer
-from agentmem.storage.connection import MEMORY, SYNCHRONOUS, Connection, Trace, forked, open_reader, open_writer, uri
+from agentmem.storage.connection import (
+    MEMORY,
+    SYNCHRONOUS,
+    Connection,
+    Prepare,
+    Trace,
+    forked,
+    open_reader,
+    open_writer,
+    uri,
+)
 from agentmem.storage.kept import KeptRecords
 from agentmem.storage.migrations import inspect, migrate
 from agentmem.storage.reader import Reader
@@ -26,10 +36,18 @@ from agentmem.validation import check_choice, check_number, check_path
 class Database:
     """An open store; made by ``Database.open``.  Safe to share between threads; close it before a fork."""
 
-    def __init__(self, path: str, writer: Connection | None, timeout: float, trace: Trace | None) -> None:
+    def __init__(
+        self,
+        path: str,
+        writer: Connection | None,
+        timeout: float,
+        trace: Trace | None,
+        prepare: Prepare | None = None,
+    ) -> None:
         self.path = path
         self._timeout = timeout
         self._trace = trace
+        self._prepare = prepare
         self._pid = os.getpid()
         self._closed = False
         self._generation: int | None = None
@@ -54,6 +72,7 @@ class Database:
         timeout: float = 5.0,
         durability: str = "normal",
         trace: Trace | None = None,
+        prepare: Prepare | None = None,
     ) -> Database:
         """Open a store; a path where nothing is becomes a new one.
 
@@ -64,6 +83,7 @@ class Database:
             durability: "normal" survives a killed process, and after a power loss lacks at most the last commits;
                 "full" syncs every commit.
             trace: called with every SQL statement.
+            prepare: called with each connection that reads or writes, before anything else does.
 
         Raises:
             InvalidInput: an argument out of range, or a path that no file can have.
@@ -79,14 +99,14 @@ class Database:
             raise InvalidInput("a store in memory is new and empty; it cannot be opened read-only")
         inspect(path, timeout, trace, read_only=read_only)
         if read_only:
-            return cls(path, None, timeout, trace)
-        connection = open_writer(path, timeout, durability, trace)
+            return cls(path, None, timeout, trace, prepare)
+        connection = open_writer(path, timeout, durability, trace, prepare)
         try:
             migrate(connection)
         except BaseException:
             connection.close()
             raise
-        return cls(path, connection, timeout, trace)
+        return cls(path, connection, timeout, trace, prepare)
 
     @property
     def inherited(self) -> bool:
@@ -253,7 +273,7 @@ class Database:
         try:
             return self._pool.pop()
         except IndexError:
-            connection = open_reader(self.path, self._timeout, self._trace)
+            connection = open_reader(self.path, self._timeout, self._trace, self._prepare)
             return connection, Reader(connection, self._kept)
 
     def _give(self, pooled: tuple[Connection, Reader]) -> None:

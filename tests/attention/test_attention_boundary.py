@@ -228,7 +228,7 @@ def test_overflow_is_named(backend: str) -> None:
 
 
 def test_backends() -> None:
-    with pytest.raises(InvalidInput, match="backend: expected one of auto, native, numpy, came 'cuda'"):
+    with pytest.raises(InvalidInput, match="backend: expected one of auto, native, numpy, torch, came 'cuda'"):
         attend(ONE, ONE, backend="cuda")
     assert engine("numpy").name == "numpy"
     assert attend(ONE, ONE, backend="numpy").backend == "numpy"

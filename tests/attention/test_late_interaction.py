@@ -105,3 +105,12 @@ def test_impossible_inputs() -> None:
         maxsim(QUERY * np.float32(np.nan), WEIGHTS, TABLE, offsets, tokens)
     with pytest.raises(InvalidInput, match="segment_ids: expected record numbers from 0"):
         score(QUERY, QUERY, mechanism="late-interaction", segment_ids=[0, -1])
+
+
+def test_known_answer_over_vectors(backend: str) -> None:
+    # record 0 has a vector for each of the query's two, record 1 one that lies between them at 45°
+    query, keys = np.array([[2, 0], [0, 1]], np.float32), np.array([[0, 3], [1, 0], [1, 1]], np.float32)
+    options = {"mechanism": "late-interaction", "segment_ids": [0, 0, 1], "backend": backend}
+    np.testing.assert_allclose(score(query, keys, **options), [2, 2**0.5], rtol=1e-6)
+    weighed = score(query, keys, weights={"tokens": np.array([3, 1], np.float32)}, **options)
+    np.testing.assert_allclose(weighed, [4, 4 * 2**-0.5], rtol=1e-6)

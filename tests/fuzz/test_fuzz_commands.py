@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentmem import MemoryStore
+from agentmem.attention import registry
 from agentmem.cli import main
-from agentmem.cli.app import BUSY, COMMANDS, DONE, FAILED, MISSING, PROBLEMS, USAGE, load
+from agentmem.cli.app import BUSY, DONE, FAILED, MISSING, PROBLEMS, USAGE, leaves
 
 CODES = {DONE, FAILED, USAGE, MISSING, BUSY, PROBLEMS}
 
@@ -47,6 +48,7 @@ files = st.sampled_from(["in.jsonl", "folder", "nowhere/x", "nowhere.jsonl", "-"
 stores = st.sampled_from(
     ["memory.db", "memory.db", "memory.db", "folder", "in.jsonl", "no/where.db", "", "%.db", "?.db"]
 )
+mechanisms = st.sampled_from(registry.list()) | texts
 JSONL = st.lists(
     documents.map(lambda text: text.encode("utf-8", "surrogatepass").replace(b"\n", b" "))
     | st.binary(max_size=6)
@@ -63,7 +65,8 @@ JSONL = st.lists(
 
 # Of each command: its arguments, and its options that take a value; None stands for a switch.
 Values = dict[str, Any]
-STORE: Values = {"--db": stores, "--json": None, "--debug": None}
+PLAIN: Values = {"--json": None, "--debug": None}
+STORE: Values = {"--db": stores, **PLAIN}
 SCOPE: Values = {"--namespace": texts, "--filter": documents}
 ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
     "add": (
@@ -83,13 +86,30 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
             **STORE,
         },
     ),
+    "attention backend-status": ([], PLAIN),
+    "attention benchmark": (
+        [],
+        {"--mechanism": mechanisms, "--all": None, "--size": numbers, "--dim": numbers}
+        | {"--output": files, "--report": files, **PLAIN},
+    ),
+    "attention compute": (
+        [],
+        {"--mechanism": mechanisms, "--sequence-length": numbers, "--dim": numbers, "--seed": numbers}
+        | {"--backend": st.sampled_from(["auto", "native", "numpy", "x"]), **PLAIN},
+    ),
+    "attention list": ([], {"--category": texts | st.sampled_from(["cross", "moe"]), "--native-only": None, **PLAIN}),
+    "attention recommend": (
+        [],
+        {"--sequence-length": numbers, "--batch-size": numbers, "--hierarchical": None, "--graph": None}
+        | {"--moe": None, "--task": texts | st.just("memory-retrieval"), **PLAIN},
+    ),
     "backup": ([files], STORE),
     "check": ([], {"--sample": numbers, **STORE}),
     "delete": ([texts | st.sampled_from(["a", "b", "c"])], {**SCOPE, "--expired": None, **STORE}),
     "demo": (
         [],
         {"--data": files, "--vectors": texts, "--split": texts, "--exclude-category": texts}
-        | {"--json": None, "--debug": None},
+        | PLAIN,
     ),
     "evaluate": (
         [],
@@ -115,7 +135,7 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
     "import": ([files], {"--on-conflict": st.sampled_from(["skip", "replace", "error", "x"]), **STORE}),
     "info": ([], STORE),
     "optimize": ([], STORE),
-    "recover": ([stores], {"--output": files, "--json": None, "--debug": None}),
+    "recover": ([stores], {"--output": files, **PLAIN}),
     "reembed": (
         [],
         {
@@ -140,17 +160,19 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
         },
     ),
     "stats": ([], STORE),
-    "verify": ([stores], {"--json": None, "--debug": None}),
+    "verify": ([stores], PLAIN),
 }  # fmt: skip
 REQUIRED = {"evaluate": ["--data", "set"]}
 EXAMPLES = {"add": 120, "import": 300, "search": 120, "recover": 120, "demo": 4, "evaluate": 40}
+EXAMPLES |= {"attention benchmark": 20}
 WRITES = {"add", "delete", "import"}
 
 
 def test_every_command_and_option_is_fuzzed() -> None:
-    assert set(ARGUMENTS) == set(COMMANDS)
+    commands = dict(leaves())
+    assert set(ARGUMENTS) == set(commands)
     for name, (arguments, options) in ARGUMENTS.items():
-        command = load(name)
+        command = commands[name]
         assert set(options) == {
             max(parameter.opts, key=len) for parameter in command.params if parameter.param_type_name == "option"
         }
@@ -161,7 +183,7 @@ def test_every_command_and_option_is_fuzzed() -> None:
 def lines(draw: Callable[..., Any], command: str) -> list[str]:
     """Draw a command line, without --debug, which asks for a traceback."""
     arguments, options = ARGUMENTS[command]
-    words = [command, *REQUIRED.get(command, ()), *(draw(each) for each in arguments)]
+    words = [*command.split(), *REQUIRED.get(command, ()), *(draw(each) for each in arguments)]
     for option in draw(st.lists(st.sampled_from(sorted(set(options) - {"--debug"})), max_size=3, unique=True)):
         words.append(option)
         if options[option] is not None:
@@ -195,7 +217,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return inner
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize("command", sorted(ARGUMENTS))
 def test_a_command_line_works_or_is_refused_in_one_line(folder: Path, command: str) -> None:
     codes = set()
     with MemoryStore(folder / "memory.db", merge="manual") as store:

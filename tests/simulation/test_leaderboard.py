@@ -67,7 +67,7 @@ def test_every_mechanism_is_measured_on_every_set(leaderboard, root, monkeypatch
             each["pipelines"]
         )
     notes = result["sets"]["notes"]["pipelines"]
-    assert notes["memory-attention"]["lacking"] == ["weights", "positions", "groups"]
+    assert notes["memory-attention"]["lacking"] == ["positions", "segment_ids", "weights"]
     assert result["sets"]["chat"]["pipelines"]["memory-attention"]["lacking"] == ["weights"]
     assert notes["scaled-dot"]["verdict"] == "same"
     assert notes["lexical"]["verdict"] == "gain"

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 
+import numpy as np
 import pytest
 
 import agentmem
+from agentmem.attention import AttentionWeights, score
 from agentmem.hooks import POINTS, choose_mechanism, profile_query
 
 
@@ -149,3 +151,56 @@ def test_a_filter_with_keys_of_two_kinds_is_refused_with_a_cache_too(tmp_path):
         store.add("a note", metadata={"a": 1})
         with pytest.raises(agentmem.InvalidFilter):
             store.search("note", filter={"a": 1, 2: 3})
+
+
+def route_to_the_first_expert(dim):
+    """Weights of moe-attention that send every query to an expert which looks at the second half of a vector alone."""
+    half = np.diag(np.repeat([0.0, 1.0], dim // 2)).astype(np.float32)
+    router = np.zeros((dim, 1), np.float32)
+    return AttentionWeights("moe-attention", {"router": router, "query": half[None]})
+
+
+def test_a_hook_gives_a_mechanism_its_learned_weights(vectors_store):
+    store = vectors_store
+    store.add_many([None, None], embeddings=[[1, 0.2, 0, 0], [0.5, 0, 0, 1]], ids=["front", "back"])
+    query = np.array([1, 0, 0, 0.5], np.float32)
+    assert ids(store.search(embedding=query, k=2)) == ["front", "back"]
+
+    @store.hooks.on("intelligence")
+    def learned(ctx):
+        params = {"experts": 1, "experts_per_token": 1}
+        ctx.attention_config = agentmem.AttentionConfig(
+            "moe-attention", params=params, weights=route_to_the_first_expert(4)
+        )
+        ctx.reason = "learned"
+
+    hits = store.search(embedding=query, k=2, explain=True)
+    assert ids(hits) == ["back", "front"]
+    assert (hits[0].explanation.mechanism, hits[0].explanation.reason) == ("moe-attention", "learned")
+    wanted = score(
+        query,
+        np.array([[0.5, 0, 0, 1], [1, 0.2, 0, 0]], np.float32) / np.sqrt([[1.25], [1.04]]).astype(np.float32),
+        mechanism="moe-attention",
+        params={"experts": 1, "experts_per_token": 1},
+        weights=route_to_the_first_expert(4),
+    )
+    assert [hit.score for hit in hits] == pytest.approx(wanted.tolist(), rel=1e-5)
+
+
+def test_learned_weights_that_are_missing_or_another_s_are_one_clear_error(vectors_store):
+    vectors_store.add(None, embedding=[1, 0, 0, 0])
+    query = np.array([1, 0, 0, 0], np.float32)
+    with pytest.raises(
+        agentmem.InvalidInput, match=r"^moe-attention needs weights\['router'\]; AttentionWeights.init makes weights"
+    ):
+        vectors_store.search(embedding=query, mechanism="moe-attention")
+    vectors_store.hooks.register(
+        "intelligence",
+        lambda ctx: setattr(
+            ctx, "attention_config", agentmem.AttentionConfig("standard-mha", weights=route_to_the_first_expert(4))
+        ),
+    )
+    with pytest.raises(
+        agentmem.InvalidInput, match="weights: expected those of standard-mha, came those of moe-attention"
+    ):
+        vectors_store.search(embedding=query)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from agentmem.attention import registry
 from agentmem.attention.call import Call
-from agentmem.attention.engine import Engine
+from agentmem.attention.engine import Engine, engine
+from agentmem.attention.forms.custom import run_custom
 from agentmem.attention.forms.differential import run_differential
 from agentmem.attention.forms.experts import run_experts, run_soft_experts
 from agentmem.attention.forms.flash import run_decoding, run_low_precision
@@ -62,3 +64,16 @@ FORMS: Mapping[str, Form] = MappingProxyType(
 )
 SCORED = "maxsim"
 """The form that has scores and no output: late interaction, in ``score``."""
+
+
+def run_form(call: Call, backend: str) -> tuple[Floats, Floats | None, str]:
+    """Carry a call out; return the output, the weights where the call wants them, and what ran.
+
+    Raises:
+        InvalidInput, BackendUnavailable: as the engine and the form.
+    """
+    own = registry.custom(call.declared.name)
+    if own is not None:
+        return *run_custom(own, call, backend), "python"
+    ran = engine(backend, call.query.dtype)
+    return *FORMS[call.declared.form](ran, call), ran.name

@@ -59,9 +59,9 @@ def _member_calls(call: Call) -> Iterator[Call]:
     """Return the call of each member: the same arrays, its own parameters, and of the other inputs what it takes."""
     for name, params in members(call.params["members"]):
         declared = registry.get(name)
-        if declared.form == forms.SCORED or any(weight.required for weight in declared.weights):
+        if declared.form not in forms.FORMS or any(weight.required for weight in declared.weights):
             raise InvalidInput(
-                f"members: {name} cannot be one; choose mechanisms with an output and no required weights"
+                f"members: {name} cannot be one; choose catalogued mechanisms with an output and no required weights"
             )
         given = {key: getattr(call, key) if key in declared.inputs() else None for key in INPUTS}
         if not call.ordered:
