@@ -3,7 +3,7 @@
     python benchmarks/leaderboard.py --data-root DIR [--split test] [--seed 0]
 
 Each folder of DIR that holds a labelled set in the BEIR layout is measured with its own vectors where it has them, else
-with the bundled model's: exact dense search, the fusions, the default, and each mechanism that the registry lists.
+with the bundled model's: exact dense search, the fusions, prf, the default, and each mechanism that the registry lists.
 Queries of category 5 (adversarial) are left out; of a hierarchy (edges.tsv) records are linked, and ancestors of 2,000
 or more are not judged.  What cannot run on a set is listed with the reason.
 
@@ -50,7 +50,7 @@ PARTIAL = machine.RESULTS / "leaderboard.partial.json"
 
 def all_pipelines() -> tuple[Pipeline, ...]:
     """Return exact dense search, the fusions, the default, and every mechanism that the registry lists."""
-    return pipelines_named(("dense", *FUSIONS, "auto", *attention.registry.list()))
+    return pipelines_named(("dense", *FUSIONS, "prf", "auto", *attention.registry.list()))
 
 
 def found_sets(root: Path, split: str) -> Iterator[Path]:

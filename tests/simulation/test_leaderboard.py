@@ -63,7 +63,7 @@ def test_every_mechanism_is_measured_on_every_set(leaderboard, root, monkeypatch
     assert list(result["sets"]) == ["chat", "notes"]
     for each in result["sets"].values():
         assert (each["queries"], each["vectors"]) == (7, "given"), "category 5 is left out"
-        assert set(attention.mechanism_names()) | {"dense", "lexical", "rrf", "convex", "auto"} == set(
+        assert set(attention.registry.list()) | {"dense", "lexical", "rrf", "convex", "prf", "auto"} == set(
             each["pipelines"]
         )
     notes = result["sets"]["notes"]["pipelines"]
@@ -72,7 +72,7 @@ def test_every_mechanism_is_measured_on_every_set(leaderboard, root, monkeypatch
     assert notes["scaled-dot"]["verdict"] == "same"
     assert notes["lexical"]["verdict"] == "gain"
     page = (tmp_path / "page.md").read_text()
-    assert all(f"| {name} |" in page for name in attention.mechanism_names())
+    assert all(f"| {name} |" in page for name in attention.registry.list())
     assert "`memory-attention` without weights, positions, groups: notes" in page
     assert not leaderboard.PARTIAL.exists()
 
