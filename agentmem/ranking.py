@@ -67,7 +67,7 @@ class Ranker:
         if name == "dense" and found.dense is not None:
             return fusion.Ranking(found.dense, found.dense[None], ("dense",), np.arange(len(found.rows)))
         if name in fusion.FUSIONS:
-            if name == "memory-heads":
+            if name in ("memory-heads", "hierarchy-heads"):
                 idf_sum = 0.0 if found.bm25 is None else float(found.bm25.idf.sum())
                 features = query_features(ctx.text, ctx.query.now, self._measured(view), idf_sum)
                 evidence = self._evidence(ctx, view, scope, found, features)
@@ -130,6 +130,7 @@ class Ranker:
             peers=None if columns.thread_key.all() else _peers(view, found),
             neighbours=Neighbours(owner, offset, dense[near], lexical[near], late[near]),
             links=found.links,
+            ancestors=found.ancestors if ctx.attention_config.mechanism == "hierarchy-heads" else None,
         )
 
     def _late(self, view: View, found: Candidates, rows: Int64) -> Float32:

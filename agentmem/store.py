@@ -110,8 +110,9 @@ class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, Reembedd
             offset: leave out this many of the best.
             namespace: exact; with a trailing "/" the whole branch below; None everything.
             filter: see docs/filters.md.
-            mechanism: "auto" (memory-heads for text, dense for a vector alone), "memory-heads", "dense", "lexical",
-                "rrf", "convex", or an attention mechanism of the catalogue.
+            mechanism: "auto" (hierarchy-heads where links make the records a hierarchy, else memory-heads for text and
+                dense for a vector alone), "memory-heads", "hierarchy-heads", "dense", "lexical", "rrf", "convex", or
+                an attention mechanism of the catalogue.
             ef: breadth of the graph search; larger finds more and takes longer.
             exact: scan instead of walking the graph.
             min_score: leave out hits that score less; scores are comparable within one mechanism only.

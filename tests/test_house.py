@@ -47,6 +47,7 @@ FLOORS = {
     "care": 3,
     "core": 3,
     "feedback": 3,
+    "links": 3,
     "ranking": 3,
     "reading": 3,
     "reembedding": 3,

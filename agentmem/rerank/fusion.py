@@ -119,7 +119,14 @@ def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:
 Fusion = Callable[[Evidence, QueryFeatures], Ranking]
 
 FUSIONS: Mapping[str, Fusion] = MappingProxyType(
-    {"dense": dense, "lexical": lexical, "rrf": rrf, "convex": convex, "memory-heads": memory_heads}
+    {
+        "dense": dense,
+        "lexical": lexical,
+        "rrf": rrf,
+        "convex": convex,
+        "memory-heads": memory_heads,
+        "hierarchy-heads": memory_heads,
+    }
 )
 
 

@@ -16,6 +16,7 @@ from agentmem.rerank.evidence import (
     LEXICAL,
     MIN_BACKGROUND,
     NEIGHBOURS,
+    Ancestors,
     Background,
     Evidence,
     Links,
@@ -185,6 +186,7 @@ def random_evidence(make, seed: int, size: int, holes: bool) -> Evidence:
         peers=(vectors @ vectors.T).astype(np.float32),
         neighbours=around,
         links=Links(np.zeros(1, np.int32), np.full(1, size - 1, np.int32)),
+        ancestors=Ancestors(np.full(1, size // 2, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), column(6.0)),
     )
 
 
@@ -213,14 +215,16 @@ def test_the_order_of_the_candidates_does_not_matter(make, seed, size, holes):
     columns = {
         field.name: getattr(evidence, field.name)[shuffle]
         for field in dataclasses.fields(evidence)
-        if field.name not in ("peers", "neighbours", "links")
+        if field.name not in ("peers", "neighbours", "links", "ancestors")
     }
     around, links = evidence.neighbours, evidence.links
+    climbed = dataclasses.astuple(evidence.ancestors)
     moved = Evidence(
         **columns,
         peers=evidence.peers[np.ix_(shuffle, shuffle)],
         neighbours=dataclasses.replace(around, owner=place[around.owner].astype(np.int32)),
         links=Links(place[links.owner].astype(np.int32), place[links.source].astype(np.int32)),
+        ancestors=Ancestors(*(place[each].astype(np.int32) for each in climbed[:3]), climbed[3][shuffle]),
     )
     before, after = (fusion.rank("memory-heads", one, KNOWN) for one in (evidence, moved))
     np.testing.assert_allclose(after.scores, before.scores[shuffle], rtol=2e-4, atol=1e-4)
@@ -241,13 +245,13 @@ def test_rows_beyond_the_first_round_do_not_reorder_it(make, seed, size, extra):
         **{
             field.name: getattr(evidence, field.name)[:size]
             for field in dataclasses.fields(evidence)
-            if field.name not in ("peers", "neighbours", "links")
+            if field.name not in ("peers", "neighbours", "links", "ancestors")
         },
         neighbours=Neighbours(
             *(getattr(around, name)[kept] for name in ("owner", "offset", "dense", "lexical", "late"))
         ),
     )
-    together = dataclasses.replace(evidence, links=links)
+    together = dataclasses.replace(evidence, links=links, ancestors=None)
     for name in ("memory-heads", "convex"):
         whole, part = fusion.rank(name, together, KNOWN), fusion.rank(name, alone, KNOWN)
         np.testing.assert_allclose(whole.scores[:size], part.scores, rtol=1e-5, atol=1e-6)
