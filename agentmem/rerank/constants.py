@@ -43,9 +43,9 @@ WEIGHTS = MappingProxyType(
         # some ten points, a record that all good hits lead to (what they have in common) comes before them.
         "links": Row(60.0, 60.0),
         # In a hierarchy what the best candidates have in common is the answer, unless one of them stands out.  Half of
-        # all certainty below a record that one in fifty stands below brings 200 points: more than any hit has by
+        # all certainty below a record that one in fifty stands below brings 300 points: more than any hit has by
         # itself, as it must.  Chosen on WordNet's training queries, where the quality is flat from 60 to 200.
-        "ancestors": Row(100.0, 100.0),
+        "ancestors": Row(150.0, 150.0),
         # The time that the query names is a strong hint, still below a rare word (idf × (K1 + 1) reaches 13).
         "time": Row(8.0, 8.0),
         # So is the speaker that it names, whose name alone may be in every text.
@@ -85,7 +85,7 @@ LINK_SOURCES = 10
 ANCESTOR_SOURCES = 30
 """The best first-round candidates from which a hierarchy is climbed."""
 
-ANCESTOR_TEMPERATURE = 10.0
+ANCESTOR_TEMPERATURE = 12.0
 """In points: how sharply certainty is shared among them.  A candidate that is better than the next by a rare word takes
 most of it."""
 

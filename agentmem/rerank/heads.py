@@ -182,7 +182,7 @@ def ancestors(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Floa
     """Hierarchical attention: the share of certainty below each record, by how rare it is to have one below it.
 
     The candidates from which a hierarchy was climbed share a certainty of 1 by softmax of their scores; each hands its
-    share to all that stand above it.  Its own counts squared and thrice: a record is the answer itself only where it
+    share to all that stand above it.  Its own counts four times its cube: a record is the answer itself only where it
     stands out.  What stands above everything says nothing, so shares count times −ln of the part of all records that
     stands below (information content: Resnik, IJCAI 1995).
     """
@@ -193,7 +193,7 @@ def ancestors(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Floa
     certainty = np.exp(own - own.max())
     share = np.zeros(size)
     share[climbed.sources] = certainty / certainty.sum()
-    mass = 3.0 * share**2 + np.bincount(climbed.owner, share[climbed.source], minlength=size)
+    mass = 4.0 * share**3 + np.bincount(climbed.owner, share[climbed.source], minlength=size)
     return _or_zero(mass * climbed.rarity)
 
 
