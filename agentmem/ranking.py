@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from agentmem import attention
 from agentmem.candidates import Candidates, evidence_of
 from agentmem.core import StoreCore
+from agentmem.depth import DepthMap
 from agentmem.errors import InvalidInput, UnknownMechanism
 from agentmem.hooks import SearchContext
 from agentmem.index.ragged import distinct
@@ -82,8 +83,11 @@ class Ranker:
         name = ctx.attention_config.mechanism
         if ctx.embedding is None:
             raise InvalidInput(f"mechanism {name!r} needs a query vector and there is none")
+        depth = ctx.attention_config.params.get("depth")
         if name == "late-interaction":
             scores = np.nan_to_num(self._late(view, found, found.rows), nan=-np.inf)
+        elif isinstance(depth, DepthMap):
+            scores = depth.score(ctx.embedding, view.vectors(found.rows))
         else:
             columns = view.columns(found.rows)
             taken = attention.get_mechanism(name).takes

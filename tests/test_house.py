@@ -46,6 +46,7 @@ FLOORS = {
     "candidates": 3,
     "care": 3,
     "core": 3,
+    "depth": 3,
     "feedback": 3,
     "links": 3,
     "ranking": 3,
