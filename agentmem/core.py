@@ -11,7 +11,7 @@ from agentmem.cache import ResultCache
 from agentmem.embed import StaticEmbedder
 from agentmem.errors import StoreClosed
 from agentmem.hooks import HookRegistry
-from agentmem.identity import settle
+from agentmem.identity import read_calibration, settle
 from agentmem.index.view import View
 from agentmem.ingest import Ingest
 from agentmem.live_index import LiveIndex
@@ -88,6 +88,7 @@ class StoreCore:
         self._database = Database.open(path, read_only=self._read_only, timeout=timeout, durability=durability)
         try:
             self.identity, self.embedder = settle(self._database, embedder, dimension, metric, self.tokenizer)
+            self.calibrated = read_calibration(self._database)
         except BaseException:
             self._database.close()
             raise

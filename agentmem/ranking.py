@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem import attention
+from agentmem.calibration import measured_background
 from agentmem.candidates import Candidates, evidence_of
 from agentmem.core import StoreCore
 from agentmem.depth import DepthMap
@@ -22,7 +23,6 @@ from agentmem.rerank.evidence import (
     Evidence,
     Neighbours,
     QueryFeatures,
-    measure_background,
     query_features,
 )
 from agentmem.rerank.lexicon import phrase_scores
@@ -153,12 +153,13 @@ class Ranker:
         return scores
 
     def _measured(self, view: View) -> Background:
+        calibrated = self._core.calibrated.get(self._core.identity.generation)
+        if calibrated is not None:
+            return calibrated
         live, segments, kept = view.n_live, view.segments, self._background
         near = kept is not None and kept[0] / BACKGROUND_DRIFT <= live <= kept[0] * BACKGROUND_DRIFT
         if kept is None or not near or kept[1] != segments:
-            sample = view.sample(BACKGROUND_ROWS, seed=0)
-            normalised, l2 = view.metric == "cosine", view.metric == "l2"
-            kept = self._background = (live, segments, measure_background(view.vectors(sample), normalised, l2))
+            kept = self._background = (live, segments, measured_background(view, BACKGROUND_ROWS))
         return kept[2]
 
 

@@ -169,6 +169,7 @@ class Searcher:
             query.min_score,
             query.explain,
             self._core.hooks.version,
+            self._core.calibrated.get(self._core.identity.generation),
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem import validation as check
+from agentmem.calibration import CalibrationVerbs
 from agentmem.care import CareVerbs
 from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput
@@ -23,7 +24,7 @@ from agentmem.search import Searcher
 from agentmem.writing import WritingVerbs
 
 
-class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, ReembeddingVerbs, StoreCore):
+class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, CalibrationVerbs, ReembeddingVerbs, StoreCore):
     """An embedded vector memory store in one SQLite file.
 
     Args:

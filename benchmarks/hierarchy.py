@@ -4,8 +4,8 @@
 
 The folder is in the BEIR layout, with vectors and with edges.tsv (child, parent).  A query's own record is filtered
 out, and links through it with it.  Ancestors with 2,000 descendants or more stand above nearly everything and are not
-judged; "listed" figures leave them out of the ranking too.  The depth is fitted to links other than those of the dev and
-test queries, and ranks without any.  Writes results/hierarchy.json.
+judged; "listed" figures leave them out of the ranking too.  The depth is fitted to links other than those of the dev
+and test queries, and ranks without any.  Writes results/hierarchy.json.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ FLOORS = {
     "maintenance": 2,
     "rerank": 2,
     "terms": 2,
+    "calibration": 3,
     "candidates": 3,
     "care": 3,
     "core": 3,

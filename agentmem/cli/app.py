@@ -18,6 +18,7 @@ from agentmem.errors import AgentMemError, InvalidInput, NotFound, StoreBusy
 COMMANDS = {
     "add": "records",
     "backup": "care",
+    "calibrate": "care",
     "check": "care",
     "delete": "records",
     "demo": "demo",

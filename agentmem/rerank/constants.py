@@ -100,6 +100,10 @@ GATE_SLOPE, GATE_CENTRE = 0.6, 4.0
 """A dense first hit that stands four background deviations out leaves the lexical heads as they are; each further
 deviation takes a third off them, each one less adds half."""
 
+VECTORS_GAIN = 0.5
+"""Where the gate takes weight off words, late interaction loses as much (its pieces are words too), and the semantic
+head gains the square root of it; where the gate gives words more, these two stay as they are."""
+
 GATE_BOUNDS = (0.5, 2.0)
 """An unbounded gate does not carry over to collections that it was not fitted on."""
 
