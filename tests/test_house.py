@@ -48,6 +48,7 @@ FLOORS = {
     "care": 3,
     "core": 3,
     "depth": 3,
+    "enhance": 3,
     "feedback": 3,
     "links": 3,
     "ranking": 3,
