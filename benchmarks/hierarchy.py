@@ -109,7 +109,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, filled(Path(folder) / "memory.db", dataset, parents) as store:
         started = time.perf_counter()
-        depth = fit_depth(store, ["parent"], without=sorted(set(held) - trained))
+        depth = fit_depth(store, ["parent"], without=sorted(set(held) - trained), progress=True)
         print(f"depth fitted in {time.perf_counter() - started:.1f} s, scale {depth.scale}", flush=True)
         depth.attach(store)
         for mechanism in PIPELINES:
