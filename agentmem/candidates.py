@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from agentmem.index.lexical import Lexical
 from agentmem.index.ragged import distinct
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
-from agentmem.links import NO_HIERARCHY, LinkedRecords, follow, levels_above, merged
+from agentmem.links import NO_HIERARCHY, Hierarchy, LinkedRecords, follow, levels_above, merged
 from agentmem.records import Float32, Int64
 from agentmem.rerank import evidence as ev
 from agentmem.rerank.constants import ANCESTOR_SOURCES, LINK_SOURCES
@@ -30,8 +31,6 @@ REACH = 2
 """as far as this many turns away: the relevant turn often stands beside the one that shares the query's words."""
 BY_HEADS = ("auto", "memory-heads", "hierarchy-heads")
 """Mechanisms that look at the surroundings of the first-round candidates."""
-
-_NONE = np.empty(0, np.int64), np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +89,13 @@ def gather(
         if not sources and not hierarchy.kinds:
             return _dense_only(view, rows, scores)
         sources.append((ev.DENSE, rows))
-    first = _union(sources)
-    chains, climbs = _NONE, _NONE
-    best = first[:0]
+    near = _NOTHING
     if mechanism in BY_HEADS:
-        dense, lexical = evidence_of(ctx, view, bm25, first)
-        both = scaled(dense, slice(None)) + scaled(lexical, slice(None))
-        best = first[np.argsort(-both, kind="stable")[:ANCESTOR_SOURCES]]
-        sources.append((ev.NEIGHBOURS, distinct(view.neighbours(best[:EXPANDED], REACH, scope)[2])))
-        if linked:
-            edges = follow(reader, view, view.labels(best), scope)
-            climbs = _reached(view, merged(edges, hierarchy.kinds), best)
-            chains = _reached(view, merged(edges, edges.keys() - set(hierarchy.kinds)), _most_similar(first, dense))
-            sources.append((ev.LINKS, distinct(np.concatenate([climbs[0], chains[0]]))))
-        sources.append((0, _missing(view, scope, _union(sources), ctx.query.k + ctx.query.offset)))
+        near = _surroundings(ctx, reader if linked else None, view, scope, bm25, _union(sources), hierarchy)
+        sources += near.sources
     rows = _union(sources)
     labels = view.labels(rows)
-    owner, source, climbed = _places(rows, (*climbs, best))
+    owner, source, climbed = _places(rows, (*near.climbs, near.climbed))
     marks = np.zeros(len(rows), np.uint8)
     for bit, offered in sources:
         marks[np.searchsorted(rows, offered)] |= np.uint8(bit)
@@ -118,10 +107,57 @@ def gather(
         dense=None,
         terms=terms,
         bm25=bm25,
-        links=Links(*_places(rows, chains)),
+        links=Links(*_places(rows, near.chains)),
         ancestors=Ancestors(owner, source, climbed, hierarchy.rarity(labels)) if hierarchy.kinds else None,
         hierarchy=hierarchy.kinds,
     )
+
+
+class _Near(NamedTuple):
+    """What stands around the first-round candidates.
+
+    Attributes:
+        sources: bits of ``agentmem.rerank.evidence`` and the rows that each offers.
+        chains: (rows reached, rows that reach them) by links that lead up no hierarchy.
+        climbs: the same by those that do.
+        climbed: the rows from which a hierarchy was climbed.
+    """
+
+    sources: list[tuple[int, Int64]]
+    chains: tuple[Int64, Int64]
+    climbs: tuple[Int64, Int64]
+    climbed: Int64
+
+
+_NONE = np.empty(0, np.int64)
+_NOTHING = _Near([], (_NONE, _NONE), (_NONE, _NONE), _NONE)
+
+
+def _surroundings(
+    ctx: SearchContext,
+    reader: Reader | None,
+    view: View,
+    scope: Scope,
+    bm25: Lexical | None,
+    first: Int64,
+    hierarchy: Hierarchy,
+) -> _Near:
+    """Return the turns beside the best first-round candidates, and what links reach; no links without a reader."""
+    dense, lexical = evidence_of(ctx, view, bm25, first)
+    both = scaled(dense, slice(None)) + scaled(lexical, slice(None))
+    best = first[np.argsort(-both, kind="stable")]
+    sources = [(ev.NEIGHBOURS, distinct(view.neighbours(best[:EXPANDED], REACH, scope)[2]))]
+    chains, climbs, climbed = _NOTHING.chains, _NOTHING.climbs, _NONE
+    if reader is not None:
+        similar = _most_similar(first, dense)
+        climbed = best[:ANCESTOR_SOURCES] if hierarchy.kinds else _NONE
+        edges = follow(reader, view, view.labels(_union([(0, similar), (0, climbed)])), scope)
+        chains = _reached(view, merged(edges, sorted(edges.keys() - set(hierarchy.kinds))), similar)
+        climbs = _reached(view, merged(edges, hierarchy.kinds), climbed)
+        sources.append((ev.LINKS, distinct(np.concatenate([chains[0], climbs[0]]))))
+    found = _union([(0, first), *sources])
+    sources.append((0, _missing(view, scope, found, ctx.query.k + ctx.query.offset)))
+    return _Near(sources, chains, climbs, climbed)
 
 
 def similarity(view: View, scores: Float32) -> Float32:

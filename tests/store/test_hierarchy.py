@@ -212,3 +212,15 @@ def test_long_chains_wide_fans_and_loops_are_bounded():
 
 def test_few_records_make_no_hierarchy():
     assert measure({"parent": {2: [1], 3: [1]}}, np.array([1, 2, 3])).kinds == ()
+
+
+def test_links_that_lead_up_no_hierarchy_are_followed_beside_one():
+    names = tree()
+    with filled() as store:
+        note = store.add("a note on the side", embedding=-store.vector("t0123"), id="note")
+        store.update("t0123", links=[("parent", "t012"), ("see", note)])
+        hits = store.search("entry", embedding=store.vector("t0123"), k=len(names), explain=True)
+        why = next(hit.explanation for hit in hits if hit.id == note)
+        assert why.mechanism == "hierarchy-heads"
+        assert why.heads["links"] > 0
+        assert "ancestors" not in why.heads
