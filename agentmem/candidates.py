@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +16,11 @@ from agentmem.index.lexical import Lexical
 from agentmem.index.ragged import distinct
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
+from agentmem.links import NO_HIERARCHY, Hierarchy, LinkedRecords, follow, levels_above, merged
 from agentmem.records import Float32, Int64
 from agentmem.rerank import evidence as ev
-from agentmem.rerank.constants import LINK_SOURCES
-from agentmem.rerank.evidence import Links, no_links
+from agentmem.rerank.constants import ANCESTOR_SOURCES, LINK_SOURCES
+from agentmem.rerank.evidence import Ancestors, Links, no_links
 from agentmem.rerank.fusion import scaled
 from agentmem.storage.reader import Reader
 from agentmem.terms import QueryTerms, query_terms
@@ -26,10 +29,8 @@ EXPANDED = 10
 """The turns beside this many best first-round candidates are candidates too,"""
 REACH = 2
 """as far as this many turns away: the relevant turn often stands beside the one that shares the query's words."""
-LINK_DEPTH = 16
-"""Links are followed in chains of at most this length,"""
-LINKED_ROWS = 256
-"""to at most this many records."""
+BY_HEADS = ("auto", "memory-heads", "hierarchy-heads")
+"""Mechanisms that look at the surroundings of the first-round candidates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,9 @@ class Candidates:
         dense: float32 (m,), similarity, where it is known already: the only source was dense, and its order stands.
         terms: what of the query's text is scored, or None.
         bm25: the lexical source's result, which scores any row, or None.
-        links: among the candidates.
+        links: among the candidates, but for those that lead up a hierarchy.
+        ancestors: which candidates stand above which in a hierarchy; None where the records carry none.
+        hierarchy: the kinds of links that lead up a hierarchy; none where the records carry none.
     """
 
     rows: Int64
@@ -54,17 +57,21 @@ class Candidates:
     dense: Float32 | None
     terms: QueryTerms | None
     bm25: Lexical | None
-    links: Links
+    links: Links = field(default_factory=no_links)
+    ancestors: Ancestors | None = None
+    hierarchy: tuple[str, ...] = ()
 
 
-def gather(ctx: SearchContext, reader: Reader, view: View, scope: Scope, core: StoreCore) -> Candidates:
+def gather(
+    ctx: SearchContext, reader: Reader, view: View, scope: Scope, core: StoreCore, links: LinkedRecords
+) -> Candidates:
     """Ask the sources that the mechanism needs: ``ctx.candidates`` rows of each, and their surroundings.
 
     Raises:
         InvalidInput: the mechanism needs a query vector and there is none.
     """
     mechanism = ctx.attention_config.mechanism
-    if ctx.embedding is None and (ctx.text is None or mechanism not in ("auto", "memory-heads", "lexical")):
+    if ctx.embedding is None and (ctx.text is None or mechanism not in (*BY_HEADS, "lexical")):
         raise InvalidInput(
             f"mechanism {mechanism!r} needs a query vector and there is none: give embedding=..., or open the store "
             "with an embedder that knows a word of the query"
@@ -75,36 +82,82 @@ def gather(ctx: SearchContext, reader: Reader, view: View, scope: Scope, core: S
         terms = query_terms(ctx.text, core.analyzer)
         bm25 = view.lexical(terms.ids, ctx.candidates, scope)
         sources.append((ev.LEXICAL, bm25.rows))
+    linked = mechanism in BY_HEADS and reader.has_links()
+    hierarchy = links.hierarchy(reader, view) if linked and mechanism != "memory-heads" else NO_HIERARCHY
     if ctx.embedding is not None and mechanism != "lexical":
         rows, scores = view.nearest(ctx.embedding, ctx.candidates, scope, ctx.ef, ctx.query.exact)
-        if not sources:
+        if not sources and not hierarchy.kinds:
             return _dense_only(view, rows, scores)
         sources.append((ev.DENSE, rows))
-    first = _union(sources)
-    if ctx.text is not None and mechanism in ("auto", "memory-heads"):
-        dense, lexical = evidence_of(ctx, view, bm25, first)
-        both = scaled(dense, slice(None)) + scaled(lexical, slice(None))
-        best = first[np.argsort(-both, kind="stable")[:EXPANDED]]
-        sources.append((ev.NEIGHBOURS, distinct(view.neighbours(best, REACH, scope)[2])))
-        chains = _follow_links(reader, view, scope, first, dense) if reader.has_links() else []
-        sources.append((ev.LINKS, distinct(np.array([row for row, _ in chains], np.int64))))
-        sources.append((0, _missing(view, scope, _union(sources), ctx.query.k + ctx.query.offset)))
-    else:
-        chains = []
+    near = _NOTHING
+    if mechanism in BY_HEADS:
+        near = _surroundings(ctx, reader if linked else None, view, scope, bm25, _union(sources), hierarchy)
+        sources += near.sources
     rows = _union(sources)
+    labels = view.labels(rows)
+    owner, source, climbed = _places(rows, (*near.climbs, near.climbed))
     marks = np.zeros(len(rows), np.uint8)
     for bit, offered in sources:
         marks[np.searchsorted(rows, offered)] |= np.uint8(bit)
     return Candidates(
         rows=rows,
-        labels=view.labels(rows),
+        labels=labels,
         sources=marks,
         first_round=(marks & (ev.DENSE | ev.LEXICAL)) != 0,
         dense=None,
         terms=terms,
         bm25=bm25,
-        links=_linked(rows, chains),
+        links=Links(*_places(rows, near.chains)),
+        ancestors=Ancestors(owner, source, climbed, hierarchy.rarity(labels)) if hierarchy.kinds else None,
+        hierarchy=hierarchy.kinds,
     )
+
+
+class _Near(NamedTuple):
+    """What stands around the first-round candidates.
+
+    Attributes:
+        sources: bits of ``agentmem.rerank.evidence`` and the rows that each offers.
+        chains: (rows reached, rows that reach them) by links that lead up no hierarchy.
+        climbs: the same by those that do.
+        climbed: the rows from which a hierarchy was climbed.
+    """
+
+    sources: list[tuple[int, Int64]]
+    chains: tuple[Int64, Int64]
+    climbs: tuple[Int64, Int64]
+    climbed: Int64
+
+
+_NONE = np.empty(0, np.int64)
+_NOTHING = _Near([], (_NONE, _NONE), (_NONE, _NONE), _NONE)
+
+
+def _surroundings(
+    ctx: SearchContext,
+    reader: Reader | None,
+    view: View,
+    scope: Scope,
+    bm25: Lexical | None,
+    first: Int64,
+    hierarchy: Hierarchy,
+) -> _Near:
+    """Return the turns beside the best first-round candidates, and what links reach; no links without a reader."""
+    dense, lexical = evidence_of(ctx, view, bm25, first)
+    both = scaled(dense, slice(None)) + scaled(lexical, slice(None))
+    best = first[np.argsort(-both, kind="stable")]
+    sources = [(ev.NEIGHBOURS, distinct(view.neighbours(best[:EXPANDED], REACH, scope)[2]))]
+    chains, climbs, climbed = _NOTHING.chains, _NOTHING.climbs, _NONE
+    if reader is not None:
+        similar = _most_similar(first, dense)
+        climbed = best[:ANCESTOR_SOURCES] if hierarchy.kinds else _NONE
+        edges = follow(reader, view, view.labels(_union([(0, similar), (0, climbed)])), scope)
+        chains = _reached(view, merged(edges, sorted(edges.keys() - set(hierarchy.kinds))), similar)
+        climbs = _reached(view, merged(edges, hierarchy.kinds), climbed)
+        sources.append((ev.LINKS, distinct(np.concatenate([chains[0], climbs[0]]))))
+    found = _union([(0, first), *sources])
+    sources.append((0, _missing(view, scope, found, ctx.query.k + ctx.query.offset)))
+    return _Near(sources, chains, climbs, climbed)
 
 
 def similarity(view: View, scores: Float32) -> Float32:
@@ -151,37 +204,25 @@ def _union(sources: list[tuple[int, Int64]]) -> Int64:
     return distinct(np.concatenate([np.empty(0, np.int64), *(rows for _, rows in sources)]))
 
 
-def _follow_links(reader: Reader, view: View, scope: Scope, first: Int64, dense: Float32) -> list[tuple[int, int]]:
-    """Return (row reached, row whose links reach it), from the best dense candidates along chains of links."""
+def _most_similar(first: Int64, dense: Float32) -> Int64:
+    """Return the best ``LINK_SOURCES`` dense candidates of the first round; the first ones where none is dense."""
     known = np.flatnonzero(~np.isnan(dense))
-    best = first[known[np.argsort(-dense[known], kind="stable")[:LINK_SOURCES]]] if len(known) else first[:LINK_SOURCES]
-    origins: dict[int, set[int]] = {row: {row} for row in best.tolist()}
-    frontier = set(origins)
-    for _ in range(LINK_DEPTH):
-        if not frontier or len(origins) > LINKED_ROWS:
-            break
-        rows = np.array(sorted(frontier), np.int64)
-        start, _, target = reader.links_of(view.labels(rows).tolist())
-        sources, targets = view.rows_of(start), view.rows_of(target)
-        inside = (sources >= 0) & (targets >= 0)
-        inside[inside] = view.in_scope(scope, targets[inside])
-        previous, frontier = frontier, set()
-        for source, row in zip(sources[inside].tolist(), targets[inside].tolist(), strict=True):
-            if source not in previous:
-                continue
-            reached = origins.setdefault(row, set())
-            if not origins[source] <= reached:
-                reached |= origins[source]
-                frontier.add(row)
-    return [(row, source) for row, sources_ in origins.items() for source in sources_ if source != row]
+    return first[known[np.argsort(-dense[known], kind="stable")[:LINK_SOURCES]]] if len(known) else first[:LINK_SOURCES]
 
 
-def _linked(rows: Int64, chains: list[tuple[int, int]]) -> Links:
-    if not chains:
-        return _NO_LINKS
-    pairs = np.array(sorted(set(chains)), np.int64)
-    places = np.searchsorted(rows, pairs).astype(np.int32)
-    return Links(places[:, 0], places[:, 1])
+def _reached(view: View, edges: Mapping[int, Sequence[int]], sources: Int64) -> tuple[Int64, Int64]:
+    """Return, for each chain of links from a source to another record, the row reached and the source's row."""
+    reached, origins = [], []
+    for label, row in zip(view.labels(sources).tolist(), sources.tolist(), strict=True):
+        above = [other for other in levels_above(edges, label) if other != label]
+        reached += above
+        origins += [row] * len(above)
+    return view.rows_of(np.array(reached, np.int64)), np.array(origins, np.int64)
+
+
+def _places(rows: Int64, wanted: Iterable[Int64]) -> Iterator[NDArray[np.int32]]:
+    """Return where in ``rows``, which are ascending, others stand."""
+    return (np.searchsorted(rows, each).astype(np.int32) for each in wanted)
 
 
 def _missing(view: View, scope: Scope, found: Int64, wanted: int) -> Int64:

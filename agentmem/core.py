@@ -12,7 +12,7 @@ from agentmem.cache import ResultCache
 from agentmem.embed import StaticEmbedder
 from agentmem.errors import StoreClosed
 from agentmem.hooks import HookRegistry
-from agentmem.identity import settle
+from agentmem.identity import read_calibration, settle
 from agentmem.index.view import View
 from agentmem.ingest import Ingest
 from agentmem.live_index import LiveIndex
@@ -95,6 +95,7 @@ class StoreCore:
         )
         try:
             self.identity, self.embedder = settle(self._database, embedder, dimension, metric, self.tokenizer)
+            self.calibrated = read_calibration(self._database)
         except BaseException:
             self._database.close()
             raise

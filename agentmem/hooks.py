@@ -50,6 +50,8 @@ class SearchContext:
         candidates: how many candidates each source is asked for.
         ef: breadth of the graph search; None for the index's default.
         profile: what the default pre-retrieval hook measured, None for a search by vector alone.
+        hierarchy: the kinds of links that lead up a hierarchy of the store's records, from the intelligence hooks on;
+            none where they carry none.
         task_type: "memory-retrieval", "code-analysis", "long-context", "swarm-coordination" or "default".
         attention_config: what will rank the candidates.
         recommended_attention: the mechanism that the intelligence hooks chose.
@@ -63,6 +65,7 @@ class SearchContext:
     candidates: int
     ef: int | None
     profile: QueryProfile | None = None
+    hierarchy: tuple[str, ...] = ()
     task_type: str = "default"
     attention_config: AttentionConfig = field(default_factory=lambda: AttentionConfig("auto"))
     recommended_attention: str | None = None
@@ -87,10 +90,14 @@ def choose_mechanism(ctx: SearchContext) -> SearchContext:
     """Turn "auto" into the mechanism that is best on average for what is there; the default intelligence hook.
 
     Attention over dense candidates alone lowers quality, so a search by vector alone keeps the dense order; with a
-    text, the heads over memory structure rank.
+    text, the heads over memory structure rank.  Where links make the records a hierarchy, what the best candidates
+    have in common comes first.
     """
     if ctx.attention_config.mechanism != "auto":
         ctx.reason = "asked for"
+    elif ctx.hierarchy:
+        ctx.attention_config.mechanism = "hierarchy-heads"
+        ctx.reason = f"links lead up a hierarchy: {', '.join(ctx.hierarchy)}"
     elif ctx.text is None:
         ctx.attention_config.mechanism = "dense"
         ctx.reason = "a vector alone gives the heads nothing to weigh"

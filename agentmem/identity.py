@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,12 +14,15 @@ from agentmem.embed.protocol import Embedder
 from agentmem.embed.sentence import PREFIX
 from agentmem.errors import EmbedderMismatch, InvalidInput, NotAStore
 from agentmem.records import Metric
+from agentmem.rerank.evidence import Background
 from agentmem.storage.database import Database
 from agentmem.storage.writer import Writer
 from agentmem.validation import check_count, check_metric
 
 GIVEN = "given"
 """The embedder name of a store whose vectors all come from the caller."""
+CALIBRATION = "calibration"
+"""The key of the store's configuration under which ``calibrate`` keeps what it measured."""
 STORED = "stored"
 """As ``embedder``: whatever the store was made with, where it can be had without the caller's code."""
 MAX_DIMENSION = 65_536
@@ -74,6 +78,22 @@ def _stored(database: Database) -> Identity | None:
 def _stamp(writer: Writer, identity: Identity) -> None:
     for key, value in asdict(identity).items():
         writer.set_config(key, str(value))
+
+
+def keep_calibration(writer: Writer, identity: Identity, background: Background) -> None:
+    """Write down how the vectors of the store's present embedder score against each other."""
+    value = {"mean": background.mean, "std": background.std, "generation": identity.generation}
+    writer.set_config(CALIBRATION, json.dumps(value))
+
+
+def read_calibration(database: Database) -> dict[int, Background]:
+    """Return what was written down: the embedder's generation -> its background; nothing where nothing was."""
+    with database.read() as reader:
+        kept = reader.config(CALIBRATION)
+    if kept is None:
+        return {}
+    value = json.loads(kept)
+    return {int(value["generation"]): Background(float(value["mean"]), float(value["std"]))}
 
 
 def settle(

@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem import attention
+from agentmem.calibration import measured_background
 from agentmem.candidates import Candidates, evidence_of
 from agentmem.core import StoreCore
+from agentmem.depth import DepthMap
 from agentmem.errors import InvalidInput, UnknownMechanism
 from agentmem.hooks import SearchContext
 from agentmem.index.ragged import distinct
@@ -21,7 +23,6 @@ from agentmem.rerank.evidence import (
     Evidence,
     Neighbours,
     QueryFeatures,
-    measure_background,
     query_features,
 )
 from agentmem.rerank.lexicon import phrase_scores
@@ -71,7 +72,7 @@ class Ranker:
         if name == "dense" and found.dense is not None:
             return fusion.Ranking(found.dense, found.dense[None], ("dense",), np.arange(len(found.rows)))
         if name in fusion.FUSIONS:
-            if name == "memory-heads":
+            if name in ("memory-heads", "hierarchy-heads"):
                 idf_sum = 0.0 if found.bm25 is None else float(found.bm25.idf.sum())
                 features = query_features(ctx.text, ctx.query.now, self._measured(view), idf_sum)
                 evidence = self._evidence(ctx, view, scope, found, features)
@@ -86,11 +87,14 @@ class Ranker:
         name = ctx.attention_config.mechanism
         if ctx.embedding is None:
             raise InvalidInput(f"mechanism {name!r} needs a query vector and there is none")
+        depth = ctx.attention_config.params.get("depth")
         if name == "prf":
             params = {"scale": PRF_SCALE} | ctx.attention_config.params
             scores = attention.prf(ctx.embedding, view.vectors(found.rows), params=params)
         elif name == "late-interaction":
             scores = np.nan_to_num(self._late(view, found, found.rows), nan=-np.inf)
+        elif isinstance(depth, DepthMap):
+            scores = depth.score(ctx.embedding, view.vectors(found.rows))
         else:
             columns = view.columns(found.rows)
             declared = attention.registry.get(name)
@@ -140,6 +144,7 @@ class Ranker:
             peers=None if columns.thread_key.all() else _peers(view, found),
             neighbours=Neighbours(owner, offset, dense[near], lexical[near], late[near]),
             links=found.links,
+            ancestors=found.ancestors if ctx.attention_config.mechanism == "hierarchy-heads" else None,
         )
 
     def _late(self, view: View, found: Candidates, rows: Int64) -> Float32:
@@ -158,12 +163,13 @@ class Ranker:
         return scores
 
     def _measured(self, view: View) -> Background:
+        calibrated = self._core.calibrated.get(self._core.identity.generation)
+        if calibrated is not None:
+            return calibrated
         live, segments, kept = view.n_live, view.segments, self._background
         near = kept is not None and kept[0] / BACKGROUND_DRIFT <= live <= kept[0] * BACKGROUND_DRIFT
         if kept is None or not near or kept[1] != segments:
-            sample = view.sample(BACKGROUND_ROWS, seed=0)
-            normalised, l2 = view.metric == "cosine", view.metric == "l2"
-            kept = self._background = (live, segments, measure_background(view.vectors(sample), normalised, l2))
+            kept = self._background = (live, segments, measured_background(view, BACKGROUND_ROWS))
         return kept[2]
 
 

@@ -15,6 +15,7 @@ from agentmem.core import StoreCore
 from agentmem.hooks import SearchContext
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
+from agentmem.links import LinkedRecords
 from agentmem.metrics import StopWatch
 from agentmem.ranking import Ranker
 from agentmem.records import Explanation, Float32, Hit, Int64, Query
@@ -52,6 +53,7 @@ class Searcher:
     def __init__(self, core: StoreCore) -> None:
         self._core = core
         self._ranker = Ranker(core)
+        self._links = LinkedRecords()
         self._filters: dict[tuple[bytes | Sql, str | None], _KeptFilter] = {}
 
     def run(self, query: Query) -> list[Hit]:
@@ -93,7 +95,8 @@ class Searcher:
         query = ctx.query
         scope = self.scope(reader, view, query.namespace, query.filter, query.now)
         watch.lap("search.scope")
-        found = gather(ctx, reader, view, scope, core)
+        found = gather(ctx, reader, view, scope, core, self._links)
+        ctx.hierarchy = found.hierarchy
         watch.lap("search.candidates")
         ctx = core.hooks.run("intelligence", ctx)
         watch.lap("search.intelligence")
@@ -168,6 +171,7 @@ class Searcher:
             query.min_score,
             query.explain,
             self._core.hooks.version,
+            self._core.calibrated.get(self._core.identity.generation),
         )
 
 

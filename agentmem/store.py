@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem import validation as check
+from agentmem.calibration import CalibrationVerbs
 from agentmem.care import CareVerbs
 from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput
@@ -23,7 +24,7 @@ from agentmem.search import Searcher
 from agentmem.writing import WritingVerbs
 
 
-class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, ReembeddingVerbs, StoreCore):
+class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, CalibrationVerbs, ReembeddingVerbs, StoreCore):
     """An embedded vector memory store in one SQLite file.
 
     Args:
@@ -110,8 +111,9 @@ class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, Reembedd
             offset: leave out this many of the best.
             namespace: exact; with a trailing "/" the whole branch below; None everything.
             filter: see docs/filters.md.
-            mechanism: "auto" (memory-heads for text, dense for a vector alone), "memory-heads", "dense", "lexical",
-                "rrf", "convex", "prf" (similarity to the attended query), or an attention mechanism of the catalogue.
+            mechanism: "auto" (hierarchy-heads where links make the records a hierarchy, else memory-heads for text and
+                dense for a vector alone), "memory-heads", "hierarchy-heads", "dense", "lexical", "rrf", "convex",
+                "prf" (similarity to the attended query), or an attention mechanism of the catalogue.
             ef: breadth of the graph search; larger finds more and takes longer.
             exact: scan instead of walking the graph.
             min_score: leave out hits that score less; scores are comparable within one mechanism only.

@@ -20,6 +20,7 @@ COMMANDS = {
     "add": "records",
     "attention": "attention",
     "backup": "care",
+    "calibrate": "care",
     "check": "care",
     "delete": "records",
     "demo": "demo",

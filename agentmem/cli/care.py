@@ -1,4 +1,4 @@
-"""``agentmem info``, ``stats``, ``check``, ``optimize``, ``backup``, ``verify``, ``reembed``: looking after a store."""
+"""Looking after a store: info, stats, calibrate, check, optimize, backup, verify, reembed."""
 
 from __future__ import annotations
 
@@ -47,6 +47,19 @@ def stats_command(db: Path, as_json: bool) -> None:
     """Count memories by namespace, and tell what the store measures of itself."""
     with open_store(db, read_only=True) as store:
         _show({"namespaces": store.namespaces(), **store.stats()}, as_json)
+
+
+@click.command("calibrate", short_help="Measure how the store's vectors score.")
+@store_options
+def calibrate_command(db: Path, as_json: bool) -> None:
+    """Measure how the store's vectors score against each other, and keep that in the store.
+
+    The ranking weighs words against vectors by it. Worth calling once for a store with an embedder of your own, and
+    after it has grown much; without it each process measures a smaller sample by itself.
+    """
+    with open_store(db) as store, console(stderr=True).status("calibrating"):
+        measured = store.calibrate()
+    _show({"mean": measured.mean, "std": measured.std}, as_json)
 
 
 @click.command("check", short_help="Verify the store and the index.")

@@ -68,6 +68,23 @@ def no_links() -> Links:
     return Links(np.zeros(0, np.int32), np.zeros(0, np.int32))
 
 
+@dataclass(frozen=True, slots=True)
+class Ancestors:
+    """Which candidates stand above which in a hierarchy of links; n pairs, each at most once, no record above itself.
+
+    Attributes:
+        owner: int32 (n,), the candidate that stands above.
+        source: int32 (n,), the candidate that stands below; one of ``sources``.
+        sources: int32 (s,), the first-round candidates from which the hierarchy was climbed, at its top or not.
+        rarity: float32 (m,), −ln of the share of the store's records that stand below each candidate.
+    """
+
+    owner: NDArray[np.int32]
+    source: NDArray[np.int32]
+    sources: NDArray[np.int32]
+    rarity: Float32
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """m candidates of one search.
@@ -93,7 +110,8 @@ class Evidence:
         peers: float32 (m, m), similarities of the candidates' vectors with each other, in the store's metric, or None;
             NaN in the rows and columns of candidates without a vector.  The diagonal is not looked at.
         neighbours: the turns around the candidates.
-        links: the links among the candidates.
+        links: the links among the candidates, but for those that lead up a hierarchy.
+        ancestors: the hierarchy among the candidates; None where the records carry none.
     """
 
     labels: Int64
@@ -114,6 +132,7 @@ class Evidence:
     peers: Float32 | None = None
     neighbours: Neighbours = field(default_factory=no_neighbours)
     links: Links = field(default_factory=no_links)
+    ancestors: Ancestors | None = None
 
     def __len__(self) -> int:
         """Return the number of candidates."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agentmem.errors import UnknownMechanism
 from agentmem.records import Float32
 from agentmem.rerank import evidence as ev
-from agentmem.rerank.constants import RRF_CONSTANT, WEIGHTS
+from agentmem.rerank.constants import RRF_CONSTANT, VECTORS_GAIN, WEIGHTS
 from agentmem.rerank.evidence import Evidence, QueryFeatures
 from agentmem.rerank.gate import length_factor, lexical_gate
 from agentmem.rerank.heads import FIRST_STAGE, GATED, RELATIONAL
@@ -20,6 +20,7 @@ from agentmem.rerank.heads import FIRST_STAGE, GATED, RELATIONAL
 HEAD_NAMES = (*FIRST_STAGE, *RELATIONAL)
 _WEIGHTS = np.array([[WEIGHTS[name][kind] for name in HEAD_NAMES] for kind in (0, 1)], np.float32)
 _GATED = [HEAD_NAMES.index(name) for name in sorted(GATED)]
+_LATE, _SEMANTIC = HEAD_NAMES.index("late"), HEAD_NAMES.index("semantic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,10 @@ def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:
     table = np.empty((len(HEAD_NAMES), len(evidence)), np.float32)
     plain = evidence.thread_key == 0
     weights = _WEIGHTS[plain.astype(np.intp)].T.copy()
-    gate = np.where(plain, lexical_gate(evidence, query.background), 1) if plain.any() else 1
+    gate = np.where(plain, lexical_gate(evidence, query.background), 1) if plain.any() else np.float64(1)
     weights[_GATED] *= length_factor(query) * gate
+    weights[_LATE] *= np.minimum(gate, 1)
+    weights[_SEMANTIC] /= np.minimum(gate, 1) ** VECTORS_GAIN
     for row, head in enumerate(FIRST_STAGE.values()):
         table[row] = head(evidence, query)
     stage = len(FIRST_STAGE)
@@ -119,7 +122,14 @@ def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:
 Fusion = Callable[[Evidence, QueryFeatures], Ranking]
 
 FUSIONS: Mapping[str, Fusion] = MappingProxyType(
-    {"dense": dense, "lexical": lexical, "rrf": rrf, "convex": convex, "memory-heads": memory_heads}
+    {
+        "dense": dense,
+        "lexical": lexical,
+        "rrf": rrf,
+        "convex": convex,
+        "memory-heads": memory_heads,
+        "hierarchy-heads": memory_heads,
+    }
 )
 
 

@@ -1,4 +1,4 @@
-"""How far words are to be trusted against vectors, query by query: a bounded factor on the lexical heads."""
+"""How far words are to be trusted against vectors, query by query: a bounded factor."""
 
 from __future__ import annotations
 

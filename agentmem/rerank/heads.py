@@ -1,7 +1,7 @@
 """The heads of ``memory-heads``: each looks at the candidates from one side and returns float32 (m,), unweighted.
 
-First-stage heads need the evidence alone; relational heads (session, peers) pass on what the first stage said about
-other candidates.  Every head is 0 where it has nothing to say.
+First-stage heads need the evidence alone; relational heads (session, peers, ancestors) pass on what the first stage
+said about other candidates.  Every head is 0 where it has nothing to say.
 """
 
 from __future__ import annotations
@@ -178,6 +178,25 @@ def peers(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float32:
     return _or_zero(weights @ scores / np.where(total > 0, total, np.float32(1)))
 
 
+def ancestors(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float32:
+    """Hierarchical attention: the share of certainty below each record, by how rare it is to have one below it.
+
+    The candidates from which a hierarchy was climbed share a certainty of 1 by softmax of their scores; each hands its
+    share to all that stand above it.  Its own counts four times its cube: a record is the answer itself only where it
+    stands out.  What stands above everything says nothing, so shares count times −ln of the part of all records that
+    stands below (information content: Resnik, IJCAI 1995).
+    """
+    size, climbed = len(evidence), evidence.ancestors
+    if climbed is None or not len(climbed.sources):
+        return np.zeros(size, np.float32)
+    own = scores[climbed.sources] / np.float32(c.ANCESTOR_TEMPERATURE)
+    certainty = np.exp(own - own.max())
+    share = np.zeros(size)
+    share[climbed.sources] = certainty / certainty.sum()
+    mass = 4.0 * share**3 + np.bincount(climbed.owner, share[climbed.source], minlength=size)
+    return _or_zero(mass * climbed.rarity)
+
+
 FIRST_STAGE: Mapping[str, Head] = MappingProxyType(
     {
         "semantic": semantic,
@@ -195,7 +214,9 @@ FIRST_STAGE: Mapping[str, Head] = MappingProxyType(
     }
 )
 
-RELATIONAL: Mapping[str, RelationalHead] = MappingProxyType({"session": session, "peers": peers})
+RELATIONAL: Mapping[str, RelationalHead] = MappingProxyType(
+    {"session": session, "peers": peers, "ancestors": ancestors}
+)
 
 GATED = frozenset({"lexical", "phrase"})
 """Heads that the per-query gate scales, for plain records."""

@@ -31,14 +31,9 @@ _ROWS = (
     "r.importance, e.vector, e.tokens, e.terms FROM records r JOIN embeddings e ON e.label = r.label "
     "WHERE r.label > ? ORDER BY r.label LIMIT ?"
 )
-_LINKS_OF = (
-    "WITH given(id) AS (SELECT id FROM records WHERE label IN (SELECT value FROM json_each(?))), "
-    "near(source, kind, target) AS ("
-    "SELECT source, kind, target FROM given CROSS JOIN links ON source = given.id UNION "
-    "SELECT source, kind, target FROM given CROSS JOIN links ON target = given.id) "
-    "SELECT s.label, near.kind, t.label FROM near "
-    "CROSS JOIN records s ON s.id = near.source CROSS JOIN records t ON t.id = near.target "
-    "ORDER BY 1, 2, 3"
+_LINKS_FROM = (
+    "SELECT s.label, links.kind, t.label FROM json_each(?) AS given CROSS JOIN records s ON s.label = given.value "
+    "CROSS JOIN links ON links.source = s.id CROSS JOIN records t ON t.id = links.target LIMIT ?"
 )
 _COUNTED_TABLES = ("records", "embeddings", "links", "changes", "segments", "feedback", "reembedded")
 _EXACT_LISTS = 32
@@ -204,11 +199,14 @@ class Reader:
         """Return the links that a record has, as (kind, target id) pairs, sorted."""
         return self.connection.all("SELECT kind, target FROM links WHERE source = ? ORDER BY kind, target", (id,))
 
-    def links_of(self, labels: Sequence[int] | Int64) -> tuple[Int64, list[str], Int64]:
-        """Return all links from and to the records with these labels: source labels, kinds, target labels."""
+    def links_from(self, labels: Sequence[int] | Int64, limit: int) -> tuple[list[int], list[str], Int64]:
+        """Return the links that records with these labels have: source labels, kinds, target labels.
+
+        They come in the order of ``labels``, and of kind and target id for each; at most ``limit`` of them.
+        """
         wanted = json.dumps([int(label) for label in labels])
-        rows = self.connection.all(_LINKS_OF, (wanted,))
-        return _column(rows), [kind for _, kind, _ in rows], np.array([target for _, _, target in rows], np.int64)
+        rows = self.connection.all(_LINKS_FROM, (wanted, limit))
+        return [row[0] for row in rows], [row[1] for row in rows], np.array([row[2] for row in rows], np.int64)
 
     def expired(self, now: float) -> list[str]:
         """Return the ids of the records that expired by ``now``."""

@@ -117,3 +117,19 @@ def test_times_beyond_the_calendar_are_shown_in_seconds(agentmem, tmp_path, when
     agentmem("import", "in.jsonl")
     assert f"{when:g} s" in agentmem("get", "x").out
     assert f"{when:g} s" in agentmem("search", "x").out
+
+
+def test_calibrate_measures_and_keeps(agentmem, tmp_path):
+    lines = [json.dumps({"id": f"n{row}", "text": f"note {row} about topic {row % 7}"}) for row in range(80)]
+    file = tmp_path / "notes.jsonl"
+    file.write_text("\n".join(lines))
+    agentmem("import", str(file))
+    measured = agentmem("calibrate", "--json").json
+    assert -1 < measured["mean"] < 1
+    assert measured["std"] > 0
+
+
+def test_calibrate_of_a_few_memories_says_what_is_missing(filled):
+    done = filled("calibrate")
+    assert done.code == 2
+    assert "64 or more records" in done.err

@@ -159,6 +159,7 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
             **STORE,
         },
     ),
+    "calibrate": ([], STORE),
     "stats": ([], STORE),
     "verify": ([stores], PLAIN),
 }  # fmt: skip
@@ -241,6 +242,6 @@ def test_a_command_line_works_or_is_refused_in_one_line(folder: Path, command: s
                 before.update(kit.contents(store))
 
         one()
-        assert DONE in codes
+        assert DONE in codes or command == "calibrate", "a few memories are too few for that alone"
         assert kit.schema(store) == tables
         assert store.check().ok

@@ -16,6 +16,7 @@ from agentmem.rerank.evidence import (
     LEXICAL,
     MIN_BACKGROUND,
     NEIGHBOURS,
+    Ancestors,
     Background,
     Evidence,
     Links,
@@ -185,6 +186,7 @@ def random_evidence(make, seed: int, size: int, holes: bool) -> Evidence:
         peers=(vectors @ vectors.T).astype(np.float32),
         neighbours=around,
         links=Links(np.zeros(1, np.int32), np.full(1, size - 1, np.int32)),
+        ancestors=Ancestors(np.full(1, size // 2, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), column(6.0)),
     )
 
 
@@ -213,14 +215,16 @@ def test_the_order_of_the_candidates_does_not_matter(make, seed, size, holes):
     columns = {
         field.name: getattr(evidence, field.name)[shuffle]
         for field in dataclasses.fields(evidence)
-        if field.name not in ("peers", "neighbours", "links")
+        if field.name not in ("peers", "neighbours", "links", "ancestors")
     }
     around, links = evidence.neighbours, evidence.links
+    climbed = dataclasses.astuple(evidence.ancestors)
     moved = Evidence(
         **columns,
         peers=evidence.peers[np.ix_(shuffle, shuffle)],
         neighbours=dataclasses.replace(around, owner=place[around.owner].astype(np.int32)),
         links=Links(place[links.owner].astype(np.int32), place[links.source].astype(np.int32)),
+        ancestors=Ancestors(*(place[each].astype(np.int32) for each in climbed[:3]), climbed[3][shuffle]),
     )
     before, after = (fusion.rank("memory-heads", one, KNOWN) for one in (evidence, moved))
     np.testing.assert_allclose(after.scores, before.scores[shuffle], rtol=2e-4, atol=1e-4)
@@ -241,13 +245,13 @@ def test_rows_beyond_the_first_round_do_not_reorder_it(make, seed, size, extra):
         **{
             field.name: getattr(evidence, field.name)[:size]
             for field in dataclasses.fields(evidence)
-            if field.name not in ("peers", "neighbours", "links")
+            if field.name not in ("peers", "neighbours", "links", "ancestors")
         },
         neighbours=Neighbours(
             *(getattr(around, name)[kept] for name in ("owner", "offset", "dense", "lexical", "late"))
         ),
     )
-    together = dataclasses.replace(evidence, links=links)
+    together = dataclasses.replace(evidence, links=links, ancestors=None)
     for name in ("memory-heads", "convex"):
         whole, part = fusion.rank(name, together, KNOWN), fusion.rank(name, alone, KNOWN)
         np.testing.assert_allclose(whole.scores[:size], part.scores, rtol=1e-5, atol=1e-6)
@@ -271,3 +275,40 @@ def test_evidence_may_be_read_only(make):
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
     assert len(fusion.rank("memory-heads", evidence, KNOWN).order) == 9
+
+
+def test_no_factor_of_the_gate_leaves_a_half_to_two(make):
+    """However far the dense first hit stands out, each head of a plain record counts half to twice its weight."""
+    for top in (-1e6, -3.0, 0.0, 3.9, 5.0, 12.0, 1e6):
+        evidence = make(2, dense=[top, top - 1], lexical=[3, 0], phrase=[2, 0], late=[0.5, 0.1])
+        query = QueryFeatures(Background(0.0, 1.0))
+        parts = fusion.rank("memory-heads", evidence, query).explain(0)
+        ungated = {"semantic": 1.0, "lexical": 3.0, "phrase": 2.0, "late": 0.4, "importance": 0.5}
+        for name, value in ungated.items():
+            assert 0.5 - 1e-4 <= parts[name] / (constants.WEIGHTS[name].plain * value) <= 2 + 1e-4, (top, name)
+
+
+def test_beyond_the_range_that_was_seen_the_gate_stays_where_it_was(make):
+    low, high = (lexical_gate(make(1, dense=[top]), Background(0.0, 1.0)) for top in (6.0, 60.0))
+    assert low == high == constants.GATE_BOUNDS[0]
+    low, high = (lexical_gate(make(1, dense=[top]), Background(0.0, 1.0)) for top in (2.0, -20.0))
+    assert low == high == constants.GATE_BOUNDS[1]
+
+
+def test_where_vectors_are_sure_late_interaction_loses_and_the_semantic_head_gains(make):
+    query = QueryFeatures(Background(0.0, 1.0))
+    sure, vague = (
+        fusion.rank("memory-heads", make(2, dense=[top, top - 1], late=[0.5, 0.1]), query).explain(0)
+        for top in (6.0, 1.0)
+    )
+    assert sure["late"] == pytest.approx(vague["late"] / 2, rel=1e-3)
+    assert sure["semantic"] == pytest.approx(vague["semantic"] * 2**0.5, rel=1e-3)
+
+
+def test_ranks_and_lengths_are_no_evidence(make):
+    """A candidate that comes between two others, within their range, changes neither one's points."""
+    columns = {"dense": [0.9, 0.5, 0.1], "lexical": [9, 5, 1], "late": [0.9, 0.5, 0.1]}
+    apart = fusion.rank("memory-heads", make(3, **columns), KNOWN)
+    pair = fusion.rank("memory-heads", make(2, **{name: [v[0], v[2]] for name, v in columns.items()}), KNOWN)
+    np.testing.assert_allclose(apart.scores[[0, 2]], pair.scores, rtol=1e-5)
+    assert not [name for name in fusion.HEAD_NAMES if "rank" in name or "length" in name]

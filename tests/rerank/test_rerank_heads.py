@@ -9,7 +9,7 @@ import pytest
 
 from agentmem.keys import speaker_key
 from agentmem.rerank import constants, heads
-from agentmem.rerank.evidence import Background, Links, Neighbours, QueryFeatures, query_features
+from agentmem.rerank.evidence import Ancestors, Background, Links, Neighbours, QueryFeatures, query_features
 from agentmem.rerank.temporal import TimeSpan
 
 NAN = float("nan")
@@ -62,6 +62,22 @@ def test_links_square_the_share_that_points_at_a_record(make):
     links = Links(np.array([2, 2, 3], np.int32), np.array([0, 1, 1], np.int32))
     evidence = make(4, dense=[0.5, 0.5 - scale * math.log(3), NAN, NAN], first_round=[1, 1, 0, 0], links=links)
     np.testing.assert_allclose(heads.links(evidence, KNOWN), [0, 0, 1, 0.0625], rtol=1e-4)
+
+
+def test_ancestors_collect_the_certainty_below_them_by_its_rarity(make):
+    scores = np.array([20, 20 - constants.ANCESTOR_TEMPERATURE * math.log(3), 0, 0], np.float32)
+    climbed = Ancestors(
+        np.array([2, 2, 3], np.int32),
+        np.array([0, 1, 1], np.int32),
+        np.array([0, 1], np.int32),
+        np.array([6, 6, 2, 1], np.float32),
+    )
+    points = heads.ancestors(make(4, ancestors=climbed), KNOWN, scores)
+    np.testing.assert_allclose(points, [4 * 0.75**3 * 6, 4 * 0.25**3 * 6, 2, 0.25], rtol=1e-4)
+
+
+def test_without_a_hierarchy_ancestors_say_nothing(make):
+    assert heads.ancestors(make(2), KNOWN, np.ones(2, np.float32)).tolist() == [0, 0]
 
 
 def test_time_is_full_within_and_fades_outside(make):
@@ -130,7 +146,7 @@ def test_peers_leave_rows_without_a_vector_out(make):
 
 def test_every_head_has_two_weights_with_sane_values():
     assert set(constants.WEIGHTS) == {*heads.FIRST_STAGE, *heads.RELATIONAL}
-    assert all(0 <= value <= 100 for row in constants.WEIGHTS.values() for value in row)
+    assert all(0 <= value <= 200 for row in constants.WEIGHTS.values() for value in row)
     assert constants.WEIGHTS["lexical"] == (1.0, 1.0), "BM25 is the unit"
     assert constants.WEIGHTS["neighbours"].plain == constants.WEIGHTS["session"].plain == 0
     low, high = constants.GATE_BOUNDS

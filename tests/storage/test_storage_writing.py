@@ -227,9 +227,10 @@ def test_links_need_both_ends_and_die_with_either(db, make):
         assert reader.links("a") == [("also", "c"), ("parent", "b")]
         assert reader.has_links()
         b, c = (record.label for record in reader.get(["b", "c"]))
-        source, kinds, target = reader.links_of([label])
-        triples = sorted(zip(source.tolist(), kinds, target.tolist(), strict=True))
-        assert triples == sorted([(label, "also", c), (label, "parent", b), (b, "child", label), (c, "see", label)])
+        source, kinds, target = reader.links_from([c, label, b], 10)
+        triples = list(zip(source, kinds, target.tolist(), strict=True))
+        assert triples == [(c, "see", label), (label, "also", c), (label, "parent", b), (b, "child", label)]
+        assert reader.links_from([c, label], 2)[1] == ["see", "also"]
     with db.transaction() as writer:
         assert not writer.unlink("c", "no", "a")
         assert writer.unlink("c", "see", "a")

@@ -261,10 +261,10 @@ def test_explanation_adds_up_and_names_its_sources(store):
         assert hit.explanation.reason
 
 
-@pytest.mark.parametrize(
-    "mechanism",
-    ["dense", "lexical", "rrf", "convex", "memory-heads", "prf", "causal-self-attention", "hyperbolic-attention"],
-)
+MECHANISMS = ["dense", "lexical", "rrf", "convex", "memory-heads", "hierarchy-heads", "prf", "causal-self-attention"]
+
+
+@pytest.mark.parametrize("mechanism", [*MECHANISMS, "hyperbolic-attention"])
 def test_every_mechanism_can_be_asked_for(store, mechanism):
     rid = store.add("Ada joined the choir")
     store.add("The train to Porto leaves at nine")
