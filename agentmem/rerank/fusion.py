@@ -99,13 +99,19 @@ def convex(evidence: Evidence, query: QueryFeatures) -> Ranking:
     return ranking_of(evidence, np.stack(parts), ("dense", "lexical"))
 
 
+def shipped_weights(evidence: Evidence, query: QueryFeatures) -> Float32:
+    """Return what the constants and the gate make of each head for each candidate, float32 (n_heads, m)."""
+    plain = evidence.thread_key == 0
+    weights: Float32 = _WEIGHTS[plain.astype(np.intp)].T.copy()
+    gate = np.where(plain, lexical_gate(evidence, query.background), 1) if plain.any() else 1
+    weights[_GATED] *= length_factor(query) * gate
+    return weights
+
+
 def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:
     """Attention heads over memory structure, added up in points of BM25; see ``agentmem.rerank.constants``."""
     table = np.empty((len(HEAD_NAMES), len(evidence)), np.float32)
-    plain = evidence.thread_key == 0
-    weights = _WEIGHTS[plain.astype(np.intp)].T.copy()
-    gate = np.where(plain, lexical_gate(evidence, query.background), 1) if plain.any() else 1
-    weights[_GATED] *= length_factor(query) * gate
+    weights = shipped_weights(evidence, query)
     for row, head in enumerate(FIRST_STAGE.values()):
         table[row] = head(evidence, query)
     stage = len(FIRST_STAGE)
