@@ -228,6 +228,11 @@ def _with(report: LearnReport, **changes: object) -> LearnReport:
     return LearnReport(**(asdict(report) | changes))
 
 
+def judged_searches(store: LearningVerbs, cases: Sequence[Case], advance: Progress) -> list[Judged]:
+    """Look once at the candidates of each case in a store; ``advance`` is called with 1 for each."""
+    return judge(store._searcher, cases, check.wall_clock(), advance)
+
+
 class LearningVerbs(StoreCore):
     """learn, and the property ``weights``."""
 

@@ -81,9 +81,9 @@ def ranked(judged: Judged, weights: HeadWeights) -> NDArray[np.intp]:
     return np.lexsort((judged.labels, -dense, -scores(judged, weights)))
 
 
-def ndcg(judged: Judged, weights: HeadWeights) -> float:
-    """Return NDCG@10; what is right and no candidate counts as not found."""
-    gains = judged.target[ranked(judged, weights)[:CUTOFF]]
+def ndcg(judged: Judged, order: NDArray[np.intp]) -> float:
+    """Return NDCG@10 of an order of the candidates; what is right and no candidate counts as not found."""
+    gains = judged.target[order[:CUTOFF]]
     ideal = judged.ideal[:CUTOFF]
     return float(gains @ _DISCOUNTS[: len(gains)] / (ideal @ _DISCOUNTS[: len(ideal)]))
 
@@ -93,7 +93,7 @@ def compare(searches: Sequence[Judged], before: HeadWeights, after: HeadWeights,
     known = [each for each in searches if len(each.ideal)]
     if not known:
         return Comparison(0, 0.0, 0.0, 0.0, 0.0)
-    old, new = (np.array([ndcg(each, weights) for each in known]) for weights in (before, after))
+    old, new = (np.array([ndcg(each, ranked(each, weights)) for each in known]) for weights in (before, after))
     low, high = interval(new - old, seed)
     return Comparison(len(known), float(old.mean()), float(new.mean()), low, high)
 
@@ -123,14 +123,17 @@ def fit_best(
     chosen = [each for each, place in zip(searches, places, strict=True) if place < VALIDATION and len(each.ideal)]
     taught = [each for each, place in zip(searches, places, strict=True) if place >= VALIDATION and each.teaches]
     whole = [each for each in searches if each.teaches]
-    best, found = float(np.mean([ndcg(each, origin) for each in chosen] or [0.0])), Fitted(origin, float("inf"), 0)
+    best, found = (
+        float(np.mean([ndcg(each, ranked(each, origin)) for each in chosen] or [0.0])),
+        Fitted(origin, float("inf"), 0),
+    )
     if not taught or not chosen:
         return found
     tried: list[tuple[float, int]] = [(strength, 0) for strength in STRENGTHS]
     while tried:
         strength, rank = tried.pop(0)
         weights = fit(Lists(taught, origin, strength, rank))
-        reached = float(np.mean([ndcg(each, weights) for each in chosen]))
+        reached = float(np.mean([ndcg(each, ranked(each, weights)) for each in chosen]))
         if reached > best:
             best, found = reached, Fitted(weights, strength, rank)
         advance(0.1)

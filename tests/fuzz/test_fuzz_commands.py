@@ -91,11 +91,19 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
         {"--data": files, "--vectors": texts, "--split": texts, "--exclude-category": texts}
         | {"--json": None, "--debug": None},
     ),
-    "feedback": ([texts], {"--accepted": known_ids, "--rejected": known_ids, "--shown": known_ids, **STORE}),
+    "feedback": (
+        [texts],
+        {**dict.fromkeys(("--accepted", "--rejected", "--used", "--shown"), known_ids), **STORE},
+    ),
     "export": ([files], {**SCOPE, "--embeddings": None, **STORE}),
     "get": ([texts | st.sampled_from(["a", "b"])], STORE),
     "import": ([files], {"--on-conflict": st.sampled_from(["skip", "replace", "error", "x"]), **STORE}),
     "info": ([], STORE),
+    "learn": (
+        [],
+        {"--data": files, "--vectors": texts, "--split": texts, "--exclude-category": texts, "--folds": texts}
+        | {"--output": st.sampled_from(["w.npz", "folder", "nowhere/w"]), "--seed": numbers, **STORE},
+    ),
     "optimize": ([], STORE),
     "recover": ([stores], {"--output": files, "--json": None, "--debug": None}),
     "reembed": (
@@ -123,8 +131,12 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
     ),
     "stats": ([], STORE),
     "verify": ([stores], {"--json": None, "--debug": None}),
+    "weights": (
+        [st.sampled_from(["history", "rollback", "save", "install", "x"])],
+        {"--file": st.sampled_from(["w.npz", "folder", "nowhere/w", ""]), **STORE},
+    ),
 }  # fmt: skip
-EXAMPLES = {"add": 120, "import": 300, "search": 120, "recover": 120, "demo": 4}
+EXAMPLES = {"add": 120, "import": 300, "search": 120, "recover": 120, "demo": 4, "learn": 40}
 WRITES = {"add", "delete", "import"}
 
 
