@@ -58,3 +58,12 @@ __all__ = [
     "StoreReadOnly",
     "UnknownMechanism",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Return ``Reranker``, which is imported when it is asked for."""
+    if name != "Reranker":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from agentmem.reranking import Reranker
+
+    return Reranker

@@ -15,7 +15,7 @@ from agentmem.core import StoreCore
 from agentmem.errors import EmbedderMismatch
 from agentmem.progress import track
 from agentmem.records import Feedback, Float32, Query
-from agentmem.rerank.promotion import Comparison, Fitted, learn, split
+from agentmem.rerank.promotion import Comparison, Fitted, learn
 from agentmem.rerank.training import Judged
 from agentmem.rerank.weights import HeadWeights, start
 from agentmem.search import Observation, Searcher
@@ -67,7 +67,7 @@ class LearnReport:
         events: judged searches in the log.
         skipped: how many of them say nothing that can be learned from: a vector without a text.
         queries: distinct ones.
-        trained, held_out: how many of them were fitted on, and decided on promotion.
+        held_out: how many of them decided on promotion, each ranked by weights that were fitted without it.
         found: the share of what is right that is among the candidates; nothing else can be ranked.
         before, after: mean NDCG@10 on the held-out queries, of the present weights and of the learned ones; a query
             whose right answers are no candidates counts as 0.
@@ -84,7 +84,6 @@ class LearnReport:
     events: int
     skipped: int
     queries: int
-    trained: int
     held_out: int
     found: float
     before: float
@@ -169,7 +168,7 @@ def found_share(searches: Sequence[Judged]) -> float:
 
 
 def report_of(
-    fitted: Fitted, compared: Comparison, why: str | None, searches: Sequence[Judged], held_out: int, seed: int
+    fitted: Fitted, compared: Comparison, why: str | None, searches: Sequence[Judged], seed: int
 ) -> LearnReport:
     """Return the report of an attempt, without what only its caller knows."""
     gain = f"NDCG@10 on {compared.queries} held-out queries: {compared.before:.3f} before, {compared.after:.3f} after"
@@ -180,8 +179,7 @@ def report_of(
         events=len(searches),
         skipped=0,
         queries=len(searches),
-        trained=len(searches) - held_out,
-        held_out=held_out,
+        held_out=compared.queries,
         found=found_share(searches),
         before=compared.before,
         after=compared.after,
@@ -219,8 +217,7 @@ def learn_from(
         share = OBSERVING / max(1, len(cases))
         searches = judge(observer, cases, check.wall_clock(), lambda count: advance(count * share))
         fitted, compared, why = learn(searches, keys, present, origin, seed, advance)
-    held_out = int(split(keys, seed).sum())
-    report = report_of(fitted, compared, why, searches, held_out, seed)
+    report = report_of(fitted, compared, why, searches, seed)
     return fitted.weights, _with(report, seconds=time.perf_counter() - begun)
 
 
@@ -246,12 +243,13 @@ class LearningVerbs(StoreCore):
     def learn(self, *, seed: int = 0, progress: bool = False) -> LearnReport:
         """Learn from the feedback how to rank; the new weights rank only if they win on feedback that they did not see.
 
-        Heads, gate and, given a hundred queries, W_Q and W_K are fitted on seven queries in ten, the others decide:
-        the lower end of the 95% interval of the gain in NDCG@10 over the present weights must be above 0.  Every
-        attempt is kept in the store.  Searches go on meanwhile; the one write is short and comes last.
+        Heads, gate and, given a hundred queries, W_Q and W_K are fitted.  Strength and rank are chosen on a fifth of
+        the queries; the others decide, each ranked by weights that were fitted without it: the lower end of the 95%
+        interval of the gain in NDCG@10 over the present weights must be above 0.  Every attempt is kept in the store.
+        Searches go on meanwhile; the one write is short and comes last.
 
         Args:
-            seed: of the split into queries to fit on and to test on.
+            seed: of the split of the queries.
             progress: show a progress bar on standard error.
 
         Returns:

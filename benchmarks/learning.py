@@ -101,7 +101,7 @@ def curve(sets: Callable[[str], Searched], seeds: int) -> Any:
         results[str(events)] = []
         for seed in range(seeds):
             rows = np.random.default_rng(seed).permutation(one.rows("train", "dev"))[:events].tolist()
-            weights, fitted, why = one.learned(rows, seed)
+            weights, _, why = one.learned(rows, seed)
             told = {"events": len(rows), "promoted": why is None, "why": why, **one.tested(weights, seed)}
             results[str(events)].append(told)
             print("curve", events, seed, why is None, told["ndcg"], flush=True)
@@ -187,10 +187,10 @@ def main() -> None:
         return kept[name]
 
     path = machine.RESULTS / "learning.json"
-    results = json.loads(path.read_text())["parts"] if path.exists() else {}
     for name in options.only:
-        results[name] = duration(options.data_root) if name == "duration" else PARTS[name](sets, options.seeds)
-        machine.write("learning", {"parts": results})
+        result = duration(options.data_root) if name == "duration" else PARTS[name](sets, options.seeds)
+        parts = json.loads(path.read_text())["parts"] if path.exists() else {}
+        machine.write("learning", {"parts": parts | {name: result}})
 
 
 if __name__ == "__main__":

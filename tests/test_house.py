@@ -51,6 +51,7 @@ FLOORS = {
     "ranking": 3,
     "reading": 3,
     "reembedding": 3,
+    "reranking": 3,
     "search": 3,
     "store": 3,
     "weights": 3,

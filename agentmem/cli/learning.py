@@ -95,8 +95,8 @@ def _finish(weights: HeadWeights, report: LearnReport, output: Path | None, as_j
     state = "promoted" if report.promoted else "kept aside"
     click.echo(f"{state}: {report.reason}")
     click.echo(
-        f"{report.queries} queries, {report.trained} to fit on and {report.held_out} held out; {report.found:.0%} of "
-        f"what is right is among the candidates; {report.seconds:.1f} s"
+        f"{report.queries} queries, {report.held_out} of them held out in turn; {report.found:.0%} of what is right is "
+        f"among the candidates; {report.seconds:.1f} s"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -14,8 +14,10 @@ from agentmem.rerank.learned import parts, project
 from agentmem.rerank.training import Judged, Lists, fit
 from agentmem.rerank.weights import HeadWeights
 
-HELD_OUT, VALIDATION = 0.3, 0.2
-"""The shares of all queries that decide on promotion, and of those left, on the strength of the regularisation."""
+CHOOSING = 0.2
+"""The share of the queries on which the strength of the regularisation and the rank are chosen."""
+FOLDS = 3
+"""The others are split into so many parts; each is ranked by weights that were fitted without it."""
 STRENGTHS = (1.0, 0.1, 0.01)
 RANK = 16
 MIN_PROJECTED = 100
@@ -50,7 +52,7 @@ class Fitted:
     """What was learned.
 
     Attributes:
-        weights: the best on the validation part; the constants where nothing beat them.
+        weights: fitted on all; the constants where nothing beat them.
         strength: of the regularisation; infinite for the constants.
         rank: of W_Q and W_K.
     """
@@ -88,14 +90,12 @@ def ndcg(judged: Judged, order: NDArray[np.intp]) -> float:
     return float(gains @ _DISCOUNTS[: len(gains)] / (ideal @ _DISCOUNTS[: len(ideal)]))
 
 
-def compare(searches: Sequence[Judged], before: HeadWeights, after: HeadWeights, seed: int) -> Comparison:
-    """Compare two rankings; searches of which nothing is known to be right are left out."""
-    known = [each for each in searches if len(each.ideal)]
-    if not known:
+def compare(before: NDArray[np.float64], after: NDArray[np.float64], seed: int) -> Comparison:
+    """Compare two rankings by the NDCG@10, (n,) each, of the same searches."""
+    if not len(before):
         return Comparison(0, 0.0, 0.0, 0.0, 0.0)
-    old, new = (np.array([ndcg(each, ranked(each, weights)) for each in known]) for weights in (before, after))
-    low, high = interval(new - old, seed)
-    return Comparison(len(known), float(old.mean()), float(new.mean()), low, high)
+    low, high = interval(after - before, seed)
+    return Comparison(len(before), float(before.mean()), float(after.mean()), low, high)
 
 
 def interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float]:
@@ -107,47 +107,37 @@ def interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float]
     return float(low), float(high)
 
 
-def fit_best(
-    searches: Sequence[Judged], keys: Sequence[str], origin: HeadWeights, seed: int, advance: Advance
-) -> Fitted:
-    """Fit with several strengths, keep the one that is best on a part left out, and fit all with that.
+def _gains(searches: Sequence[Judged], weights: HeadWeights) -> NDArray[np.float64]:
+    """Return the NDCG@10 of searches of which something is known to be right."""
+    return np.array([ndcg(each, ranked(each, weights)) for each in searches], np.float64)
 
-    Args:
-        searches: to learn from.
-        keys: of their queries; a query's searches are all in one part.
-        origin: the constants for the embedder, see ``weights.start``.
-        seed: of the split.
-        advance: called with the share of the work that was done.
-    """
-    places = [part_of(key, seed + 1) for key in keys]
-    chosen = [each for each, place in zip(searches, places, strict=True) if place < VALIDATION and len(each.ideal)]
-    taught = [each for each, place in zip(searches, places, strict=True) if place >= VALIDATION and each.teaches]
-    whole = [each for each in searches if each.teaches]
-    best, found = (
-        float(np.mean([ndcg(each, ranked(each, origin)) for each in chosen] or [0.0])),
-        Fitted(origin, float("inf"), 0),
-    )
-    if not taught or not chosen:
-        return found
-    tried: list[tuple[float, int]] = [(strength, 0) for strength in STRENGTHS]
-    while tried:
-        strength, rank = tried.pop(0)
-        weights = fit(Lists(taught, origin, strength, rank))
-        reached = float(np.mean([ndcg(each, ranked(each, weights)) for each in chosen]))
+
+def _fit(searches: Iterable[Judged], origin: HeadWeights, strength: float, rank: int) -> HeadWeights:
+    taught = [each for each in searches if each.teaches]
+    return fit(Lists(taught, origin, strength, rank)) if taught else origin
+
+
+def choose(
+    taught: Sequence[Judged], choosing: Sequence[Judged], origin: HeadWeights, advance: Advance
+) -> tuple[float, int]:
+    """Return the strength and the rank that are best on queries left out; an infinite strength for the constants."""
+    best, found = float(np.mean(_gains(choosing, origin))) if choosing else 1.0, (float("inf"), 0)
+    for strength in (*STRENGTHS, None):
+        rank = RANK if strength is None else 0
+        if rank and len(taught) < MIN_PROJECTED:
+            break
+        setting = (min(found[0], max(STRENGTHS)) if strength is None else strength, rank)
+        reached = float(np.mean(_gains(choosing, _fit(taught, origin, *setting)))) if choosing else 0.0
         if reached > best:
-            best, found = reached, Fitted(weights, strength, rank)
-        advance(0.1)
-        if not tried and not rank and len(taught) >= MIN_PROJECTED:
-            tried.append((min(found.strength, max(STRENGTHS)), RANK))
-    if found.weights is not origin:
-        found = Fitted(fit(Lists(whole, origin, found.strength, found.rank)), found.strength, found.rank)
+            best, found = reached, setting
+        advance(0.05)
     return found
 
 
 def verdict(compared: Comparison, fitted: Fitted) -> str | None:
     """Return why weights may not rank; None where they may."""
     if not np.isfinite(fitted.strength):
-        return "nothing that was tried beat the constants on the part left out for choosing"
+        return "nothing that was tried beat the constants on the queries left out to choose by"
     if compared.queries < MIN_HELD_OUT:
         return f"only {compared.queries} held-out queries know something right; at least {MIN_HELD_OUT} are needed"
     if compared.low <= 0:
@@ -158,11 +148,6 @@ def verdict(compared: Comparison, fitted: Fitted) -> str | None:
     return None
 
 
-def split(keys: Sequence[str], seed: int) -> NDArray[np.bool_]:
-    """Return which searches are held out, bool (n,): by query, the same at every run with the same seed."""
-    return np.array([part_of(key, seed) < HELD_OUT for key in keys], bool)
-
-
 def learn(
     searches: Sequence[Judged],
     keys: Sequence[str],
@@ -171,10 +156,35 @@ def learn(
     seed: int,
     advance: Advance,
 ) -> tuple[Fitted, Comparison, str | None]:
-    """Fit on a part, compare with the present weights on the part held out; return also why not to promote, or None."""
-    held = split(keys, seed)
-    train = [(each, key) for each, key, out in zip(searches, keys, held, strict=True) if not out]
-    fitted = fit_best([each for each, _ in train], [key for _, key in train], origin, seed, advance)
-    tests = [each for each, out in zip(searches, held, strict=True) if out]
-    compared = compare(tests, present or origin, fitted.weights, seed)
+    """Learn from judged searches, and say why the weights may not rank, or None.
+
+    Strength and rank are chosen on a part of the queries.  The others decide, each ranked by weights that were fitted
+    without it (cross-fitting), against the present weights.  What may rank then is fitted on all of them.
+
+    Args:
+        searches: to learn from, one a query.
+        keys: of the queries; they are split by it.
+        present: the weights that are to be beaten; None for the constants.
+        origin: the constants for the embedder, see ``weights.start``.
+        seed: of the split.
+        advance: called with the share of the work that was done, up to 0.5.
+    """
+    places = np.array([part_of(key, seed) for key in keys])
+    part = np.floor((places - CHOOSING) / (1 - CHOOSING) * FOLDS).astype(int)
+    aside = [each for each, number in zip(searches, part, strict=True) if number < 0 and len(each.ideal)]
+    rest = [each for each, number in zip(searches, part, strict=True) if number >= 0]
+    strength, rank = choose(rest, aside, origin, advance)
+    before, after = [], []
+    for number in range(FOLDS):
+        tests = [each for each, mine in zip(searches, part, strict=True) if mine == number and len(each.ideal)]
+        weights = origin
+        if np.isfinite(strength):
+            others = (each for each, mine in zip(searches, part, strict=True) if mine != number)
+            weights = _fit(others, origin, strength, rank)
+        before.append(_gains(tests, present or origin))
+        after.append(_gains(tests, weights))
+        advance(0.05)
+    compared = compare(np.concatenate(before), np.concatenate(after), seed)
+    weights = _fit(searches, origin, strength, rank) if np.isfinite(strength) else origin
+    fitted = Fitted(weights, strength, rank)
     return fitted, compared, verdict(compared, fitted)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from agentmem.errors import InvalidInput
-from agentmem.rerank import fusion, learned, weights
+from agentmem.rerank import fusion, learned, promotion, weights
 from agentmem.rerank.evidence import Background, Neighbours, QueryFeatures
-from agentmem.rerank.promotion import compare, interval, learn, ndcg, part_of, ranked, split, verdict
+from agentmem.rerank.promotion import FOLDS, compare, interval, learn, ndcg, part_of, ranked, verdict
 from agentmem.rerank.training import Judged, Lists, fit
 from agentmem.rerank.weights import HEADS, HeadWeights, start
 
@@ -211,16 +211,34 @@ def test_what_is_no_candidate_counts_as_not_found(make):
     assert ndcg(two, order) == pytest.approx(whole / (1 + 1 / np.log2(3) + 0.5))
     none = replace(one, target=np.zeros_like(one.target))
     assert ndcg(none, order) == 0.0
-    assert compare([none], start("x", DIMENSION), start("x", DIMENSION), 0).queries == 1
+    assert compare(np.zeros(1), np.ones(1), 0).low == 1.0
+    assert compare(np.zeros(0), np.zeros(0), 0).queries == 0
 
 
 def test_parts_are_the_same_at_every_run():
-    keys = [f"query {n}" for n in range(2000)]
-    held = split(keys, seed=0)
-    assert held.mean() == pytest.approx(0.3, abs=0.04)
-    assert (split(keys[::-1], seed=0) == held[::-1]).all()
-    assert 0.1 < (split(keys, seed=1) != held).mean() < 0.6
-    assert part_of("query 0", 0) == part_of("query 0", 0)
+    places = np.array([part_of(f"query {number}", 0) for number in range(2000)])
+    assert ((places >= 0) & (places < 1)).all()
+    assert np.histogram(places, bins=5, range=(0, 1))[0] == pytest.approx(400, abs=80)
+    assert part_of("query 0", 0) == places[0]
+    assert part_of("query 0", 1) != places[0]
+
+
+def test_nothing_is_ranked_by_weights_that_saw_it(make, monkeypatch):
+    searches, seen = several(make, 40), []
+    original = promotion.Lists
+    monkeypatch.setattr(promotion, "Lists", lambda taught, *rest: seen.append(list(taught)) or original(taught, *rest))
+    ranked_by = []
+    gains = promotion._gains
+    monkeypatch.setattr(
+        promotion, "_gains", lambda tests, weights: ranked_by.append(list(tests)) or gains(tests, weights)
+    )
+    learn(searches, [str(n) for n in range(40)], None, start("x", DIMENSION), 0, lambda share: None)
+    asked = ranked_by[-2 * FOLDS :: 2]
+    assert sum(map(len, asked)) > 20
+    for fitted, tested in zip(seen[-FOLDS - 1 : -1], asked, strict=True):
+        assert not {id(each) for each in fitted} & {id(each) for each in tested}
+        assert len(fitted) + len(tested) == 40
+    assert len(seen[-1]) == 40, "what may rank is fitted on all"
 
 
 def test_the_interval_is_that_of_the_mean():
