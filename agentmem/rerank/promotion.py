@@ -117,6 +117,15 @@ def _fit(searches: Iterable[Judged], origin: HeadWeights, strength: float, rank:
     return fit(Lists(taught, origin, strength, rank)) if taught else origin
 
 
+def _worth_projecting(searches: Sequence[Judged]) -> bool:
+    """Say whether W_Q and W_K are tried: for enough searches, of plain records rather than turns.
+
+    What a turn means stands beside it as much as in its own vector: on conversations they overfitted.
+    """
+    plain = sum(float(each.table.plain.mean()) for each in searches if len(each.labels))
+    return len(searches) >= MIN_PROJECTED and plain > len(searches) / 2
+
+
 def choose(
     taught: Sequence[Judged], choosing: Sequence[Judged], origin: HeadWeights, advance: Advance
 ) -> tuple[float, int]:
@@ -124,7 +133,7 @@ def choose(
     best, found = float(np.mean(_gains(choosing, origin))) if choosing else 1.0, (float("inf"), 0)
     for strength in (*STRENGTHS, None):
         rank = RANK if strength is None else 0
-        if rank and len(taught) < MIN_PROJECTED:
+        if rank and not _worth_projecting(taught):
             break
         setting = (min(found[0], max(STRENGTHS)) if strength is None else strength, rank)
         reached = float(np.mean(_gains(choosing, _fit(taught, origin, *setting)))) if choosing else 0.0
