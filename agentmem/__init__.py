@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         NotAStore,
         NotFound,
         SchemaTooNew,
-        SegmentDamaged,
         StoreBusy,
         StoreClosed,
         StoreDamaged,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     )
     from agentmem.hooks import AttentionConfig, SearchContext
     from agentmem.records import Change, Explanation, Feedback, Hit, Record
+    from agentmem.reranking import Reranker
     from agentmem.store import MemoryStore
 
 __all__ = [
@@ -53,9 +53,9 @@ __all__ = [
     "NotAStore",
     "NotFound",
     "Record",
+    "Reranker",
     "SchemaTooNew",
     "SearchContext",
-    "SegmentDamaged",
     "StaticEmbedder",
     "StoreBusy",
     "StoreClosed",
@@ -69,7 +69,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Return a public name from where it lives, imported when it is asked for: agentmem.attention loads no store."""
     if name in __all__:
-        for module in ("errors", "records", "hooks", "embed", "store"):
+        for module in ("errors", "records", "hooks", "embed", "store", "reranking"):
             home = import_module(f"agentmem.{module}")
             if hasattr(home, name):
                 return globals().setdefault(name, getattr(home, name))

@@ -1,4 +1,4 @@
-"""Named steps of merges, publications, migrations, vacuums and re-embeddings at which a process can be told to die.
+"""Named steps of merges, publications, migrations, vacuums, re-embeddings and learning, to die at when told so.
 
 ``AGENTMEM_FAULT="publish:committed:kill"`` makes the process kill itself with SIGKILL when it comes to that step, so
 that tests see that a death at any step costs nothing.  Without the variable a step is one look into the environment.
@@ -38,6 +38,9 @@ POINTS = (
     "reembed:staged",
     "reembed:switching",
     "reembed:switched",
+    "learn:fitted",
+    "learn:kept",
+    "learn:committed",
 )
 
 

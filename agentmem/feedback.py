@@ -25,6 +25,7 @@ class FeedbackVerbs(StoreCore):
         accepted: Judged = (),
         rejected: Judged = (),
         shown: Judged = (),
+        used: Judged = (),
     ) -> None:
         """Keep what a search was worth; committed when it returns, within a transaction at its end.
 
@@ -34,9 +35,10 @@ class FeedbackVerbs(StoreCore):
             accepted: ids, or hits, of the records that were right.
             rejected: ids, or hits, of those that were wrong.
             shown: all that the search showed, in its order; leave it out where that is not known.
+            used: ids, or hits, of those that somebody went on with; weaker evidence (``Hit.used`` says it of one).
 
-        A record that is deleted later is taken out of the feedback too; feedback of which no accepted or rejected
-        record is left is deleted, its query with it.
+        A record that is deleted later is taken out of the feedback too; feedback of which no judged or used record is
+        left is deleted, its query with it.
 
         Raises:
             InvalidInput: no query, nothing judged, or a record that is both accepted and rejected.
@@ -53,9 +55,10 @@ class FeedbackVerbs(StoreCore):
             shown=_ids(shown, "shown"),
             accepted=_ids(accepted, "accepted"),
             rejected=_ids(rejected, "rejected"),
+            used=_ids(used, "used"),
         )
-        if not judged.accepted and not judged.rejected:
-            raise InvalidInput("feedback judges nothing: give accepted=[...], rejected=[...], or both")
+        if not judged.accepted and not judged.rejected and not judged.used:
+            raise InvalidInput("feedback judges nothing: give accepted=[...], rejected=[...] or used=[...]")
         both = [id for id in judged.accepted if id in judged.rejected]
         if both:
             raise InvalidInput(
@@ -81,7 +84,7 @@ def _ids(judged: Judged, name: str) -> tuple[str, ...]:
 
 
 def _check_known(reader: Reader, judged: Feedback) -> None:
-    ids = tuple(dict.fromkeys((*judged.shown, *judged.accepted, *judged.rejected)))
+    ids = tuple(dict.fromkeys((*judged.shown, *judged.accepted, *judged.rejected, *judged.used)))
     unknown = [id for id, record in zip(ids, reader.get(ids), strict=True) if record is None]
     if unknown:
         raise NotFound(f"feedback names records that are not there: {', '.join(map(repr, unknown))}; leave them out")

@@ -17,7 +17,7 @@ from agentmem.index.scope import Scope
 from agentmem.index.segment import Segment
 from agentmem.index.view import Columns, View
 from agentmem.records import Float32, Int64
-from agentmem.rerank import fusion
+from agentmem.rerank import fusion, learned
 from agentmem.rerank.evidence import (
     Background,
     Evidence,
@@ -26,8 +26,10 @@ from agentmem.rerank.evidence import (
     query_features,
 )
 from agentmem.rerank.lexicon import phrase_scores
+from agentmem.storage.reader import Reader
 from agentmem.terms import TIME_IDS, WordPieces
 from agentmem.validation import shown
+from agentmem.weights import ActiveWeights
 
 OTHERS = ("auto", "prf")
 """What ``mechanism`` may be besides a fusion and a mechanism of the catalogue."""
@@ -57,10 +59,11 @@ class Ranker:
 
     def __init__(self, core: StoreCore) -> None:
         self._core = core
+        self._weights = ActiveWeights(core)
         self._background: tuple[int, tuple[Segment, ...], Background] | None = None
         self._pieces = WordPieces(core.tokenizer)
 
-    def rank(self, ctx: SearchContext, view: View, scope: Scope, found: Candidates) -> fusion.Ranking:
+    def rank(self, ctx: SearchContext, reader: Reader, view: View, scope: Scope, found: Candidates) -> fusion.Ranking:
         """Return the ranking of the candidates by ``ctx.attention_config``.
 
         Raises:
@@ -73,14 +76,40 @@ class Ranker:
             return fusion.Ranking(found.dense, found.dense[None], ("dense",), np.arange(len(found.rows)))
         if name in fusion.FUSIONS:
             if name in ("memory-heads", "hierarchy-heads"):
-                idf_sum = 0.0 if found.bm25 is None else float(found.bm25.idf.sum())
-                features = query_features(ctx.text, ctx.query.now, self._measured(view), idf_sum)
-                evidence = self._evidence(ctx, view, scope, found, features)
+                evidence, features = self.observe(ctx, view, scope, found)
+                ranking = self._by_heads(ctx, reader, view, found, evidence, features)
             else:
                 features, evidence = query_features(None, ctx.query.now), _plain(ctx, view, found)
-            ranking = fusion.rank(name, evidence, features)
+                ranking = fusion.rank(name, evidence, features)
             return _weighted(ranking, config.heads, evidence) if config.heads else ranking
         return self._attended(ctx, view, found)
+
+    def observe(
+        self, ctx: SearchContext, view: View, scope: Scope, found: Candidates
+    ) -> tuple[Evidence, QueryFeatures]:
+        """Return what the heads look at."""
+        idf_sum = 0.0 if found.bm25 is None else float(found.bm25.idf.sum())
+        features = query_features(ctx.text, ctx.query.now, self._measured(view), idf_sum)
+        return self._evidence(ctx, view, scope, found, features), features
+
+    def _by_heads(
+        self,
+        ctx: SearchContext,
+        reader: Reader,
+        view: View,
+        found: Candidates,
+        evidence: Evidence,
+        features: QueryFeatures,
+    ) -> fusion.Ranking:
+        """Rank by the heads: with the learned weights where some are active, else with the constants."""
+        active = self._weights.at(reader, view.seq)
+        if active.weights is None:
+            return fusion.memory_heads(evidence, features)
+        ctx.reason += f"; learned weights {active.number}"
+        projected = np.zeros(len(found.rows), np.float32)
+        if len(active.weights.query):
+            projected = learned.project(active.weights, ctx.embedding, learned.unit(view.vectors(found.rows)))
+        return learned.rank(evidence, features, active.weights, projected)
 
     def _attended(self, ctx: SearchContext, view: View, found: Candidates) -> fusion.Ranking:
         """Rank by a mechanism of the catalogue alone: late interaction by the texts' tokens, any other by vectors."""

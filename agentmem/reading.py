@@ -9,6 +9,7 @@ from agentmem import validation as check
 from agentmem.core import StoreCore
 from agentmem.errors import NotFound
 from agentmem.records import Change, Float32, Record
+from agentmem.weights import active_weights
 
 Filter = Mapping[str, Any]
 
@@ -119,9 +120,10 @@ class ReadingVerbs(StoreCore):
             }
 
     def info(self) -> dict[str, Any]:
-        """Return what the store is and what it holds: identity, tables, segments, problems of the index."""
+        """Return what the store is and what it holds: identity, tables, segments, the index's problems, weights."""
         with self.snapshot() as (reader, view):
             identity = self.identity
+            ranking = active_weights(reader, identity)
             return {
                 "path": self.path,
                 "uuid": identity.uuid,
@@ -134,6 +136,7 @@ class ReadingVerbs(StoreCore):
                 "tables": reader.table_stats(),
                 "index": view.describe(),
                 "problems": list(self.index.problems),
+                "weights": {"active": ranking.number, "ignored": ranking.ignored},
             }
 
     def explain_plan(self, filter: Filter | None = None, namespace: str | None = None) -> dict[str, Any]:

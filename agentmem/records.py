@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from agentmem.errors import InvalidInput
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -82,11 +84,12 @@ class NewRecord(NamedTuple):
 class Change:
     """One committed change; ``seq`` grows by one with every change of the store.
 
-    ``op`` is "put" or "delete" of the record with that id, or "reembed", with an empty id: every vector is another.
+    ``op`` is "put" or "delete" of the record with that id, or, with an empty id, "reembed": every vector is another, or
+    "weights": searches rank by other learned weights.
     """
 
     seq: int
-    op: Literal["put", "delete", "reembed"]
+    op: Literal["put", "delete", "reembed", "weights"]
     id: str
     at: float
 
@@ -102,6 +105,7 @@ class Feedback:
         shown: ids of the records that the search showed, in their order; empty where that is not known.
         accepted: ids of those that were right.
         rejected: ids of those that were wrong.
+        used: ids of those that somebody went on with; weaker evidence than accepted ones.
     """
 
     at: float
@@ -110,6 +114,7 @@ class Feedback:
     shown: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +134,36 @@ class Explanation:
     reason: str
 
 
+class Origin(Protocol):
+    """The search that a hit came from."""
+
+    def used(self, hit: Hit) -> None:
+        """Tell the store that a hit was of use."""
+
+
 class Hit(NamedTuple):
-    """One search result.  ``score`` is higher-is-better; ``rank`` counts from 1."""
+    """One search result.  ``score`` is higher-is-better; ``rank`` counts from 1; ``origin`` is its search."""
 
     record: Record
     score: float
     rank: int
     explanation: Explanation | None = None
+    origin: Origin | None = None
+
+    def used(self) -> None:
+        """Tell the store that this memory was of use: weaker evidence than to accept it, but no effort.
+
+        Kept in the feedback, in a commit of its own, once for each call.
+
+        Raises:
+            InvalidInput: the hit comes from no search, or was pickled.
+            NotFound: the record is gone.
+            StoreClosed: the store is closed, or gone.
+            StoreReadOnly: it was opened read-only.
+        """
+        if self.origin is None:
+            raise InvalidInput("this hit does not come from a search; use store.feedback(query, used=[id])")
+        self.origin.used(self)
 
     @property
     def id(self) -> str:

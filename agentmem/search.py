@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import weakref
 from collections.abc import Mapping
-from typing import Any
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +14,17 @@ from numpy.typing import NDArray
 from agentmem import validation as check
 from agentmem.candidates import Candidates, gather
 from agentmem.core import StoreCore
+from agentmem.errors import NotFound, StoreClosed
 from agentmem.hooks import SearchContext
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
 from agentmem.links import LinkedRecords
 from agentmem.metrics import StopWatch
 from agentmem.ranking import Ranker
-from agentmem.records import Explanation, Float32, Hit, Int64, Query
+from agentmem.records import Explanation, Feedback, Float32, Hit, Int64, Query
 from agentmem.rerank.evidence import SOURCES
 from agentmem.rerank.fusion import Ranking
+from agentmem.rerank.learned import HeadTable, head_table, unit
 from agentmem.storage.filters import Sql, compile_filter
 from agentmem.storage.reader import Reader
 
@@ -47,11 +51,69 @@ class _KeptFilter:
         return scope
 
 
+class Origin:
+    """The search that hits came from; all are equal, since it says nothing of a hit, and none outlives a pickle."""
+
+    __slots__ = ("_query", "_store")
+
+    def __init__(self, store: weakref.ref[StoreCore], query: Query) -> None:
+        self._store = store
+        self._query = query
+
+    def used(self, hit: Hit) -> None:
+        """Tell the store that a hit was of use."""
+        store = self._store()
+        if store is None:
+            raise StoreClosed("the store that this hit came from is gone")
+        judged = Feedback(check.wall_clock(), self._query.text, self._query.embedding, used=(hit.id,))
+        with store.database.transaction() as writer, store.database.read() as reader:
+            if reader.get([hit.id]) == [None]:
+                raise NotFound(f"the record {hit.id!r} is gone")
+            writer.add_feedback(judged)
+
+    def __eq__(self, other: object) -> bool:
+        """Say that it is the origin of a hit, as the other."""
+        return isinstance(other, Origin)
+
+    def __hash__(self) -> int:
+        """Return the same number for all."""
+        return hash(Origin)
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Become None in a pickle or a copy: the store stays behind."""
+        return type(None), ()
+
+    def __repr__(self) -> str:
+        """Show the query's text."""
+        return f"Origin({self._query.text!r})"
+
+
+class Observation(NamedTuple):
+    """The m candidates of a search that was not ranked.
+
+    Attributes:
+        ids: of the records; empty for one that was deleted meanwhile.
+        labels: int64 (m,).
+        table: what the heads say of them.
+        dense: float32 (m,), their similarity to the query; NaN where there is none.
+        vectors: float32 (m, dim), of unit length; zeros where there is none.
+        embedding: float32 (dim,), the query's; None where it has none.
+    """
+
+    ids: list[str]
+    labels: Int64
+    table: HeadTable
+    dense: Float32
+    vectors: Float32
+    embedding: Float32 | None
+
+
 class Searcher:
     """Runs searches for one store."""
 
     def __init__(self, core: StoreCore) -> None:
         self._core = core
+        self._store = weakref.ref(core)
         self._ranker = Ranker(core)
         self._links = LinkedRecords()
         self._filters: dict[tuple[bytes | Sql, str | None], _KeptFilter] = {}
@@ -61,10 +123,7 @@ class Searcher:
         core = self._core
         watch = StopWatch(core.metrics)
         snapshot = core.snapshot()  # of the index as it is before anything is embedded
-        depth = query.k + query.offset
-        ctx = SearchContext(query, query.text, query.embedding, depth * core.candidates, query.ef)
-        ctx.attention_config.mechanism = query.mechanism
-        ctx = core.hooks.run("pre-retrieval", ctx)
+        ctx = core.hooks.run("pre-retrieval", self._context(query))
         watch.lap("search.pre-retrieval")
         if ctx.embedding is None and ctx.text is not None and core.embedder is not None:
             vector = core.ingest.embed([ctx.text])[0]
@@ -88,6 +147,29 @@ class Searcher:
         core.merge_if_due(view)
         return hits
 
+    def observe(self, query: Query) -> Observation:
+        """Return what the heads say of the candidates of a search with a text, as pre-retrieval hooks leave it."""
+        core = self._core
+        snapshot = core.snapshot()
+        ctx = core.hooks.run("pre-retrieval", self._context(query))
+        if ctx.embedding is None and ctx.text is not None and core.embedder is not None:
+            vector = core.ingest.embed([ctx.text])[0]
+            ctx.embedding = vector if vector.any() else None
+        with snapshot as (reader, view):
+            scope = self.scope(reader, view, query.namespace, query.filter, query.now)
+            found = gather(ctx, reader, view, scope, core, self._links)
+            evidence, features = self._ranker.observe(ctx, view, scope, found)
+            names = reader.ids_of(found.labels)
+            ids = [names.get(label, "") for label in found.labels.tolist()]
+            vectors = unit(view.vectors(found.rows))
+        return Observation(ids, found.labels, head_table(evidence, features), evidence.dense, vectors, ctx.embedding)
+
+    def _context(self, query: Query) -> SearchContext:
+        breadth = (query.k + query.offset) * self._core.candidates
+        ctx = SearchContext(query, query.text, query.embedding, breadth, query.ef)
+        ctx.attention_config.mechanism = query.mechanism
+        return ctx
+
     def _ranked(
         self, ctx: SearchContext, reader: Reader, view: View, watch: StopWatch
     ) -> tuple[list[Hit], SearchContext]:
@@ -100,7 +182,7 @@ class Searcher:
         watch.lap("search.candidates")
         ctx = core.hooks.run("intelligence", ctx)
         watch.lap("search.intelligence")
-        ranking = self._ranker.rank(ctx, view, scope, found)
+        ranking = self._ranker.rank(ctx, reader, view, scope, found)
         watch.lap("search.rerank")
         reordered = bool(core.hooks.registered("post-retrieval"))
         order = ranking.order if reordered else ranking.order[: query.k + query.offset]
@@ -113,7 +195,9 @@ class Searcher:
         explanations: list[Explanation | None] = [None] * len(records)
         if query.explain:
             explanations = [_explain(ranking, found, place, ctx) for place in order.tolist()]
-        ranked = zip(records, ranking.scores[order].tolist(), range(1, len(records) + 1), explanations, strict=True)
+        origins = repeat(Origin(self._store, query))
+        ranks = range(1, len(records) + 1)
+        ranked = zip(records, ranking.scores[order].tolist(), ranks, explanations, origins, strict=False)
         return [tuple.__new__(Hit, fields) for fields in ranked], ctx
 
     def scope(

@@ -16,6 +16,7 @@ from agentmem.care import CareVerbs
 from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput
 from agentmem.feedback import FeedbackVerbs
+from agentmem.learning import LearningVerbs
 from agentmem.ranking import check_mechanism
 from agentmem.reading import ReadingVerbs
 from agentmem.records import Float32, Hit, Query
@@ -24,7 +25,16 @@ from agentmem.search import Searcher
 from agentmem.writing import WritingVerbs
 
 
-class MemoryStore(ReadingVerbs, WritingVerbs, FeedbackVerbs, CareVerbs, CalibrationVerbs, ReembeddingVerbs, StoreCore):
+class MemoryStore(
+    ReadingVerbs,
+    WritingVerbs,
+    FeedbackVerbs,
+    LearningVerbs,
+    CareVerbs,
+    CalibrationVerbs,
+    ReembeddingVerbs,
+    StoreCore,
+):
     """An embedded vector memory store in one SQLite file.
 
     Args:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 # Shared by the verbs, not meant for callers.
 INTERNAL = {"snapshot", "merge_if_due"}
-RUN = ["README.md", "docs/attention.md", "docs/guide.md", "docs/filters.md", "docs/hooks.md"]
+RUN = ["README.md"] + [f"docs/{page}.md" for page in ("attention", "guide", "filters", "hooks", "learning")]
 
 
 def read(name):

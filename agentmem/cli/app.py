@@ -30,12 +30,14 @@ COMMANDS = {
     "get": "records",
     "import": "transfer",
     "info": "care",
+    "learn": "learning",
     "optimize": "care",
     "recover": "recovery",
     "reembed": "care",
     "search": "search",
     "stats": "care",
     "verify": "care",
+    "weights": "learning",
 }
 DONE, FAILED, USAGE, MISSING, BUSY, PROBLEMS, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 

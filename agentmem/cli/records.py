@@ -126,15 +126,22 @@ def delete_command(
 @click.argument("query")
 @click.option("--accepted", "-a", multiple=True, metavar="ID", help="One that was right; repeatable.")
 @click.option("--rejected", "-r", multiple=True, metavar="ID", help="One that was wrong; repeatable.")
+@click.option("--used", "-u", multiple=True, metavar="ID", help="One that was of use; repeatable, weaker.")
 @click.option("--shown", "-s", multiple=True, metavar="ID", help="One that was shown, in their order; repeatable.")
 @store_options
 def feedback_command(
-    query: str, accepted: tuple[str, ...], rejected: tuple[str, ...], shown: tuple[str, ...], db: Path, as_json: bool
+    query: str,
+    accepted: tuple[str, ...],
+    rejected: tuple[str, ...],
+    used: tuple[str, ...],
+    shown: tuple[str, ...],
+    db: Path,
+    as_json: bool,
 ) -> None:
-    """Keep what a search for QUERY was worth. At least one --accepted or --rejected is needed."""
+    """Keep what a search for QUERY was worth. At least one --accepted, --rejected or --used is needed."""
     with open_store(db) as store:
-        store.feedback(query, accepted=accepted, rejected=rejected, shown=shown)
+        store.feedback(query, accepted=accepted, rejected=rejected, used=used, shown=shown)
     if as_json:
-        print_json({"accepted": len(accepted), "rejected": len(rejected)})
+        print_json({"accepted": len(accepted), "rejected": len(rejected), "used": len(used)})
     else:
-        click.echo(f"{len(accepted)} accepted, {len(rejected)} rejected")
+        click.echo(f"{len(accepted)} accepted, {len(rejected)} rejected, {len(used)} used")

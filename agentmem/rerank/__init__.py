@@ -1,1 +1,1 @@
-"""Candidates to scores: attention heads over memory structure, and the fusions to compare them with."""
+"""Candidates to scores: attention heads over memory structure, fusions to compare them with, and what is learned."""

@@ -100,15 +100,32 @@ def convex(evidence: Evidence, query: QueryFeatures) -> Ranking:
     return ranking_of(evidence, np.stack(parts), ("dense", "lexical"))
 
 
+def shipped_weights(evidence: Evidence, query: QueryFeatures) -> Float32:
+    """Return what the constants and the gate make of each head for each candidate, float32 (n_heads, m)."""
+    plain = evidence.thread_key == 0
+    weights: Float32 = _WEIGHTS[plain.astype(np.intp)].T.copy()
+    gate = gate_of(evidence, query, plain)
+    weights[_GATED] *= length_factor(query) * gate
+    lean_on_vectors(weights, gate)
+    return weights
+
+
+def gate_of(evidence: Evidence, query: QueryFeatures, plain: NDArray[np.bool_]) -> NDArray[np.float64] | np.float64:
+    """Return the gate of each candidate, float64 (m,): 1 for those of a thread; one number where all are."""
+    return np.where(plain, lexical_gate(evidence, query.background), 1.0) if plain.any() else np.float64(1)
+
+
+def lean_on_vectors(table: Float32, gate: NDArray[np.float64] | np.float64) -> None:
+    """Where vectors are sure of their first hit, take from late interaction and give to the vectors, in place."""
+    sure = np.minimum(gate, 1)
+    table[_LATE] *= sure
+    table[_SEMANTIC] /= sure**VECTORS_GAIN
+
+
 def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:
     """Attention heads over memory structure, added up in points of BM25; see ``agentmem.rerank.constants``."""
     table = np.empty((len(HEAD_NAMES), len(evidence)), np.float32)
-    plain = evidence.thread_key == 0
-    weights = _WEIGHTS[plain.astype(np.intp)].T.copy()
-    gate = np.where(plain, lexical_gate(evidence, query.background), 1) if plain.any() else np.float64(1)
-    weights[_GATED] *= length_factor(query) * gate
-    weights[_LATE] *= np.minimum(gate, 1)
-    weights[_SEMANTIC] /= np.minimum(gate, 1) ** VECTORS_GAIN
+    weights = shipped_weights(evidence, query)
     for row, head in enumerate(FIRST_STAGE.values()):
         table[row] = head(evidence, query)
     stage = len(FIRST_STAGE)

@@ -220,3 +220,28 @@ RELATIONAL: Mapping[str, RelationalHead] = MappingProxyType(
 
 GATED = frozenset({"lexical", "phrase"})
 """Heads that the per-query gate scales, for plain records."""
+
+SIDE_NAMES = tuple(
+    f"{source}:{where}"
+    for source in ("semantic", "lexical", "late")
+    for where in ("before", "after", "earlier", "later")
+)
+"""What ``neighbours`` adds up, one by one: the turn right before or after, and those further away."""
+
+
+def sides(evidence: Evidence, query: QueryFeatures) -> Float32:
+    """The turns around each candidate, by source and place: float32 (12, m), rows as ``SIDE_NAMES``."""
+    around, size = evidence.neighbours, len(evidence)
+    table = np.zeros((len(SIDE_NAMES), size), np.float32)
+    if not len(around.owner):
+        return table
+    says = (
+        _above(around.dense, _floor(evidence.dense, evidence.first_round)) / _deviation(evidence, query),
+        _or_zero(around.lexical) * np.float32(length_factor(query)),
+        _above(around.late, _floor(evidence.late, evidence.first_round)),
+    )
+    where = np.where(np.abs(around.offset) == 1, 0, 2) + (around.offset > 0)
+    for source, values in enumerate(says):
+        cells = np.bincount(where * size + around.owner, values, minlength=4 * size)
+        table[4 * source : 4 * source + 4] = cells.reshape(4, size)
+    return table

@@ -10,11 +10,11 @@ from agentmem.records import Feedback
 from agentmem.storage.connection import Connection
 from agentmem.storage.jsontext import dump, load
 
-_ADD = "INSERT INTO feedback(at, query, vector, shown, accepted, rejected) VALUES (?, ?, ?, ?, ?, ?)"
-_LIST = "SELECT at, query, vector, shown, accepted, rejected FROM feedback ORDER BY id DESC LIMIT ?"
+_ADD = "INSERT INTO feedback(at, query, vector, shown, accepted, rejected, used) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_LIST = "SELECT at, query, vector, shown, accepted, rejected, used FROM feedback ORDER BY id DESC LIMIT ?"
 _LEFT = "(SELECT json_group_array(value) FROM json_each({0}) WHERE value NOT IN (SELECT value FROM json_each(?1)))"
 _NAMED = "EXISTS (SELECT 1 FROM json_each({0}) WHERE value IN (SELECT value FROM json_each(?1)))"
-_LISTS = ("shown", "accepted", "rejected")
+_LISTS = ("shown", "accepted", "rejected", "used")
 _FORGET = (
     f"UPDATE feedback SET {', '.join(f'{name} = {_LEFT.format(name)}' for name in _LISTS)} "
     f"WHERE {' OR '.join(_NAMED.format(name) for name in _LISTS)}"
@@ -24,7 +24,7 @@ _FORGET = (
 def add(connection: Connection, judged: Feedback) -> None:
     """Keep a judged search with the transaction that is open."""
     vector = None if judged.vector is None else judged.vector.tobytes()
-    lists = (dump(list(ids)) for ids in (judged.shown, judged.accepted, judged.rejected))
+    lists = (dump(list(ids)) for ids in (judged.shown, judged.accepted, judged.rejected, judged.used))
     connection.run(_ADD, (judged.at, judged.query, vector, *lists))
 
 
@@ -40,7 +40,7 @@ def listed(connection: Connection, limit: int | None = None) -> list[Feedback]:
 def forget(connection: Connection, ids: Sequence[str]) -> None:
     """Take deleted records out of what was judged; a search of which no judged record is left goes whole."""
     if connection.run(_FORGET, (dump(list(ids)),)):
-        connection.run("DELETE FROM feedback WHERE accepted = '[]' AND rejected = '[]'")
+        connection.run("DELETE FROM feedback WHERE accepted = '[]' AND rejected = '[]' AND used = '[]'")
 
 
 def _ids(text: str) -> tuple[str, ...]:

@@ -49,6 +49,11 @@ def _registered() -> Migrations:
         db.execute("CREATE TABLE reembedded (label INTEGER PRIMARY KEY, vector BLOB)")
         db.execute("INSERT INTO config(key, value) VALUES ('generation', '1')")
 
+    @migrations()
+    def m004_memories_used(db: sqlite_utils.Database) -> None:
+        """What was used of a search says less than what was accepted of it, and is kept apart."""
+        db.execute("ALTER TABLE feedback ADD COLUMN used TEXT NOT NULL DEFAULT '[]'")
+
     return migrations
 
 

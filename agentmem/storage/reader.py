@@ -12,12 +12,13 @@ import numpy as np
 from agentmem.errors import StoreError
 from agentmem.records import Change, Feedback, Float32, Int64, Record
 from agentmem.rows import Rows, rows_from_tuples
-from agentmem.storage import feedback, manifest, staging
+from agentmem.storage import feedback, manifest, staging, weights
 from agentmem.storage.connection import Connection, damaged
 from agentmem.storage.filters import Sql, all_of, compile_filter, namespace_condition
 from agentmem.storage.jsontext import load_all
 from agentmem.storage.kept import KeptRecords, record_of
 from agentmem.storage.manifest import SegmentRow
+from agentmem.storage.weights import WeightsRow
 
 Filter = Mapping[str, Any]
 
@@ -35,7 +36,7 @@ _LINKS_FROM = (
     "SELECT s.label, links.kind, t.label FROM json_each(?) AS given CROSS JOIN records s ON s.label = given.value "
     "CROSS JOIN links ON links.source = s.id CROSS JOIN records t ON t.id = links.target LIMIT ?"
 )
-_COUNTED_TABLES = ("records", "embeddings", "links", "changes", "segments", "feedback", "reembedded")
+_COUNTED_TABLES = ("records", "embeddings", "links", "changes", "segments", "feedback", "weights", "reembedded")
 _EXACT_LISTS = 32
 _MAX_PLACEHOLDERS = 512
 
@@ -238,6 +239,18 @@ class Reader:
     def feedback(self, limit: int | None = None) -> list[Feedback]:
         """Return the newest judged searches, oldest first."""
         return feedback.listed(self.connection, limit)
+
+    def active_weights(self) -> int | None:
+        """Return the number of the learned weights that searches use, or None."""
+        return weights.active(self.connection)
+
+    def weights_value(self, number: int) -> bytes | None:
+        """Return learned weights as they were kept; None where there are none of that number."""
+        return weights.value(self.connection, number)
+
+    def all_weights(self) -> list[WeightsRow]:
+        """Return all attempts to learn, oldest first."""
+        return weights.listed(self.connection)
 
     def explain(self, filter: Filter | None, namespace: str | None) -> list[str]:
         """Return SQLite's plan of ``labels_where`` with these arguments, one line a step."""

@@ -8,7 +8,7 @@ from agentmem.keys import key64
 
 APPLICATION_ID = 0x61674D6D
 """"agMm", in the header of every store."""
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """PRAGMA user_version of the newest schema that this code knows; the number of migrations."""
 
 RECORDS = """

@@ -11,7 +11,7 @@ from typing import Literal
 
 from agentmem.errors import DuplicateId, InvalidInput
 from agentmem.records import Feedback, NewRecord
-from agentmem.storage import feedback, manifest, staging
+from agentmem.storage import feedback, manifest, staging, weights
 from agentmem.storage.connection import Connection
 from agentmem.storage.jsontext import dump
 from agentmem.storage.manifest import SegmentRow
@@ -328,6 +328,15 @@ class Writer:
     def add_feedback(self, judged: Feedback) -> None:
         """Keep a judged search."""
         feedback.add(self.connection, judged)
+
+    def add_weights(self, at: float, mechanism: str, value: bytes, report: str) -> int:
+        """Keep learned weights aside; return their number."""
+        return weights.add(self.connection, at, mechanism, value, report)
+
+    def activate_weights(self, number: int | None, at: float) -> None:
+        """Have searches use these weights, or none."""
+        weights.activate(self.connection, number, at)
+        self.refresh()
 
 
 def _values(record: NewRecord, label: int, seq: int) -> tuple[object, ...]:

@@ -103,8 +103,8 @@ def test_deleting_records_takes_them_out(filled):
 def test_the_command(filled, command):
     filled.close()
     done = command("feedback", "what day?", "-a", "id-1", "-r", "id-2", "-s", "id-2", "-s", "id-1", "--json")
-    assert (done.code, done.json) == (0, {"accepted": 1, "rejected": 1})
-    assert command("feedback", "what day?", "--rejected", "id-2").out == "0 accepted, 1 rejected\n"
+    assert (done.code, done.json) == (0, {"accepted": 1, "rejected": 1, "used": 0})
+    assert command("feedback", "what day?", "--rejected", "id-2").out == "0 accepted, 1 rejected, 0 used\n"
     raw = sqlite3.connect("memory.db")
     assert raw.execute("SELECT query, shown, accepted, rejected FROM feedback ORDER BY id").fetchall() == [
         ("what day?", '["id-2","id-1"]', '["id-1"]', '["id-2"]'),

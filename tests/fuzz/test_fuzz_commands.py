@@ -129,11 +129,19 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
             "--debug": None,
         },
     ),
-    "feedback": ([texts], {"--accepted": known_ids, "--rejected": known_ids, "--shown": known_ids, **STORE}),
+    "feedback": (
+        [texts],
+        {**dict.fromkeys(("--accepted", "--rejected", "--used", "--shown"), known_ids), **STORE},
+    ),
     "export": ([files], {**SCOPE, "--embeddings": None, **STORE}),
     "get": ([texts | st.sampled_from(["a", "b"])], STORE),
     "import": ([files], {"--on-conflict": st.sampled_from(["skip", "replace", "error", "x"]), **STORE}),
     "info": ([], STORE),
+    "learn": (
+        [],
+        {"--data": files, "--vectors": texts, "--split": texts, "--exclude-category": texts, "--folds": texts}
+        | {"--output": st.sampled_from(["w.npz", "folder", "nowhere/w"]), "--seed": numbers, **STORE},
+    ),
     "optimize": ([], STORE),
     "recover": ([stores], {"--output": files, **PLAIN}),
     "reembed": (
@@ -162,9 +170,13 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
     "calibrate": ([], STORE),
     "stats": ([], STORE),
     "verify": ([stores], PLAIN),
+    "weights": (
+        [st.sampled_from(["history", "rollback", "save", "install", "x"])],
+        {"--file": st.sampled_from(["w.npz", "folder", "nowhere/w", ""]), **STORE},
+    ),
 }  # fmt: skip
 REQUIRED = {"evaluate": ["--data", "set"]}
-EXAMPLES = {"add": 120, "import": 300, "search": 120, "recover": 120, "demo": 4, "evaluate": 40}
+EXAMPLES = {"add": 120, "import": 300, "search": 120, "recover": 120, "demo": 4, "evaluate": 40, "learn": 40}
 EXAMPLES |= {"attention benchmark": 20}
 WRITES = {"add", "delete", "import"}
 

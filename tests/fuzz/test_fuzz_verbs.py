@@ -110,9 +110,11 @@ VERBS: dict[str, tuple[Given, Given]] = {
     ),
     "feedback": (
         {"query": words, "accepted": st.lists(kit.ids, max_size=2)},
-        {"embedding": kit.vectors, "rejected": st.lists(kit.ids, max_size=2), "shown": st.lists(kit.ids, max_size=3)},
+        {"embedding": kit.vectors, "rejected": st.lists(kit.ids, max_size=2), "shown": st.lists(kit.ids, max_size=3)}
+        | {"used": st.lists(kit.ids, max_size=2)},
     ),
     "feedback_log": ({}, {"limit": st.integers(0, 9)}),
+    "learn": ({}, {"seed": st.integers(0, 3), "progress": st.just(False)}),
     "backup": ({"path": PATHS}, {"progress": st.just(False)}),
     "verify": ({"path": PATHS}, {}),
     "check": ({}, {"sample": counts}),
@@ -122,8 +124,8 @@ VERBS: dict[str, tuple[Given, Given]] = {
 PLAIN = {"calibrate", "close", "info", "merge", "purge_expired", "stats", "transaction", "vacuum"}
 """Verbs that take no argument."""
 EXAMPLES = {
-    "check": 20, "backup": 60, "verify": 60, "optimize": 20, "create_metadata_index": 40, "search": 400, "add": 300,
-    "add_many": 300,
+    "check": 20, "learn": 20, "backup": 60, "verify": 60, "optimize": 20, "create_metadata_index": 40, "search": 400,
+    "add": 300, "add_many": 300,
 }  # fmt: skip
 
 

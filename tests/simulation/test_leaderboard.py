@@ -73,7 +73,7 @@ def test_every_mechanism_is_measured_on_every_set(leaderboard, root, monkeypatch
     assert notes["lexical"]["verdict"] == "gain"
     page = (tmp_path / "page.md").read_text()
     assert all(f"| {name} |" in page for name in attention.registry.list())
-    assert "`memory-attention` without weights, positions, groups: notes" in page
+    assert "`memory-attention` without positions, segment_ids, weights: notes" in page
     assert not leaderboard.PARTIAL.exists()
 
 

@@ -32,7 +32,7 @@ from drill_work import Model, Step, Work, found_by, held_by, judge, make_small, 
 from agentmem import faults, maintenance
 from agentmem.storage.schema import SCHEMA_VERSION
 
-POINTS = [point for point in faults.POINTS if not point.startswith("reembed:")]
+POINTS = [point for point in faults.POINTS if not point.startswith(("learn:", "reembed:"))]
 """Changes of the model have a drill of their own."""
 LONGEST_S = 0.2
 """A child that is killed by chance lives so long at most."""
