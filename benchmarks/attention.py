@@ -17,7 +17,6 @@ import importlib
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import machine
@@ -328,12 +327,18 @@ def main() -> None:
             )
     print(machine.write(options.out, result))
     if options.suite:
-        ran = flash.suite(iterations=10, progress=True)
-        machine.write("flash", ran.to_dict())
-        path = Path(machine.RESULTS / "flash.md")
-        path.write_text("# Flash attention against the textbook in NumPy\n\n" + ran.to_markdown())
-        ran.plot(machine.RESULTS / "flash.png")
-        print(ran.to_markdown())
+        run_suite()
+
+
+def run_suite() -> None:
+    """Run the flash runner, and write its cases, tables and plot."""
+    ran = flash.suite(iterations=10, progress=True)
+    machine.write("flash", ran.to_dict())
+    (machine.RESULTS / "flash.md").write_text(
+        "# Attention over blocks against the textbook in NumPy\n\n" + ran.to_markdown()
+    )
+    ran.plot(machine.RESULTS / "flash.png")
+    print(ran.to_markdown())
 
 
 if __name__ == "__main__":
