@@ -74,6 +74,7 @@ def describe() -> dict[str, Any]:
         "blas": _blas(),
         "hnswlib": _version("hnswlib"),
         "sqlite": sqlite3.sqlite_version,
+        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
         "threads": {name: os.environ.get(name) for name in THREAD_VARIABLES},
         "agentmem": _version("agentmem"),
         "agentmem_backend": os.environ.get("AGENTMEM_BACKEND", "auto"),
@@ -92,7 +93,7 @@ def paired(
         functions: name -> a call without arguments.
         repeats: rounds; in each, every function runs ``inner`` times in a row, in rotating order.
         inner: calls per timing; take enough of them that one timing lasts a millisecond.
-        clock: nanoseconds; ``time.process_time_ns`` where one thread works and other processes are to leave no trace.
+        clock: nanoseconds; ``time.process_time_ns`` leaves out what other processes take of a busy machine.
 
     Returns:
         ``{"medians_us": {name: µs per call}, "raw_us": {name: [one figure a round]}, "repeats", "inner"}``.

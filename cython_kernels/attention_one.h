@@ -9,23 +9,90 @@
 
 enum { LINE = 16, MOST_HEADS = 64 };
 
-/* out += sum over t of w[t] * rows[t]; asks for as much of the rows behind ``ahead``, ``stride`` apart. */
+#if defined(LANES_PICK)
+typedef int32_t places_t __attribute__((vector_size(32)));
+
+static const int32_t PLACES[EIGHT] = {0, 1, 2, 3, 4, 5, 6, 7};
+
+/* Lanes [first, last) of x; the others are zero. */
+AGENTMEM_INLINE void keep_lanes(lanes_t *x, int64_t first, int64_t last)
+{
+    const places_t at = *(const places_t *)PLACES;
+    *x = (lanes_t)((places_t)*x & (at >= (int32_t)first) & (at < (int32_t)last));
+}
+
+/* Numbers before the rows' first address that a register is aligned to: arrays are aligned to 16 bytes only, and a load
+   across two cache lines takes twice as long. */
+AGENTMEM_INLINE int64_t before_aligned(const float *row)
+{
+    return (-(intptr_t)row & 31) / (int64_t)sizeof(float);
+}
+
+/* sums[t] = x . rows[t]; dim is EIGHT at least. */
+AGENTMEM_INLINE void dot_aligned(const float *x, const float *const rows[EIGHT], int64_t dim, float sums[EIGHT])
+{
+    lanes_t s[EIGHT], q = LANES(x);
+    int64_t i = before_aligned(rows[0]);
+    keep_lanes(&q, 0, i);
+#pragma GCC unroll 8
+    for (int t = 0; t < EIGHT; t++)
+        s[t] = q * LANES(rows[t]);
+    for (; i + EIGHT <= dim; i += EIGHT) {
+        q = LANES(x + i);
+#pragma GCC unroll 8
+        for (int t = 0; t < EIGHT; t++)
+            s[t] += q * LANES(rows[t] + i);
+    }
+    if (i < dim) {
+        q = LANES(x + dim - EIGHT);
+        keep_lanes(&q, EIGHT - (dim - i), EIGHT);
+#pragma GCC unroll 8
+        for (int t = 0; t < EIGHT; t++)
+            s[t] += q * LANES(rows[t] + dim - EIGHT);
+    }
+    const lanes_t low = LANES_FOLD_PAIRS(LANES_FOLD(s[0], s[1]), LANES_FOLD(s[2], s[3]));
+    const lanes_t high = LANES_FOLD_PAIRS(LANES_FOLD(s[4], s[5]), LANES_FOLD(s[6], s[7]));
+    *(lanes_t *)sums = LANES_FOLD_HALVES(low, high);
+}
+
+/* out[i ...] += lanes [first, last) of the sum over t of w[t] * rows[t][i ...] */
+AGENTMEM_INLINE void add_lanes(float *out, const float w[EIGHT], const float *const rows[EIGHT], int64_t i,
+                               int64_t first, int64_t last)
+{
+    lanes_t sum = (w[0] * LANES(rows[0] + i) + w[1] * LANES(rows[1] + i)) +
+                  (w[2] * LANES(rows[2] + i) + w[3] * LANES(rows[3] + i)) +
+                  ((w[4] * LANES(rows[4] + i) + w[5] * LANES(rows[5] + i)) +
+                   (w[6] * LANES(rows[6] + i) + w[7] * LANES(rows[7] + i)));
+    if (first > 0 || last < EIGHT)
+        keep_lanes(&sum, first, last);
+    *(lanes_t *)(out + i) += sum;
+}
+
+/* out += sum over t of w[t] * rows[t], dim EIGHT at least; asks for as much of the rows behind ``ahead``, ``stride``
+   apart. */
 AGENTMEM_INLINE void add_and_fetch(float *out, const float w[EIGHT], const float *const rows[EIGHT], int64_t dim,
                                    const float *ahead, int64_t stride)
 {
-    const float *at[EIGHT];
-    int64_t i = 0;
+    int64_t i = before_aligned(rows[0]);
+    if (i > 0)
+        add_lanes(out, w, rows, 0, 0, i);
     for (; i + LINE <= dim; i += LINE) {
-        for (int t = 0; t < EIGHT; t++) {
+        for (int t = 0; t < EIGHT; t++)
             AGENTMEM_PREFETCH(ahead + t * stride + i);
-            at[t] = rows[t] + i;
-        }
-        add_group(out + i, w, at, LINE);
+        add_lanes(out, w, rows, i, 0, EIGHT);
+        add_lanes(out, w, rows, i + EIGHT, 0, EIGHT);
     }
-    for (int t = 0; t < EIGHT; t++)
-        at[t] = rows[t] + i;
-    add_group(out + i, w, at, dim - i);
+    if (i + EIGHT <= dim) {
+        add_lanes(out, w, rows, i, 0, EIGHT);
+        i += EIGHT;
+    }
+    if (i < dim)
+        add_lanes(out, w, rows, dim - EIGHT, EIGHT - (dim - i), EIGHT);
 }
+#else
+#define dot_aligned dot_group
+#define add_and_fetch(out, w, rows, dim, ahead, stride) ((void)(ahead), (void)(stride), add_group(out, w, rows, dim))
+#endif
 
 /* Whether this is the way: one query, no gather, no mask or other atom, no weights to return. */
 static int attention_one_fits(const attention_t *a)
@@ -50,7 +117,10 @@ AGENTMEM_INLINE float score_group(const attention_t *a, int64_t heads, int64_t j
     for (int64_t h = 0; h < heads; h++) {
         for (int t = 0; t < EIGHT; t++)
             at[t] = rows[t] + h * a->key_head;
-        dot_group(a->query + h * a->query_head, at, a->dim, r->scores + h * EIGHT);
+        if (a->dim < EIGHT)
+            dot_group(a->query + h * a->query_head, at, a->dim, r->scores + h * EIGHT);
+        else
+            dot_aligned(a->query + h * a->query_head, at, a->dim, r->scores + h * EIGHT);
     }
     scale_row(r->scores, heads * EIGHT, a->scale);
     const float bad = probe(r->scores, heads * EIGHT);
@@ -100,7 +170,10 @@ AGENTMEM_INLINE int attend_one(const attention_t *a, int64_t heads, float *logsu
             const float *ahead = a->key + h * a->key_head + next * a->key_row;
             for (int t = 0; t < EIGHT; t++)
                 at[t] = rows[t] + h * a->value_head;
-            add_and_fetch(a->out + h * a->out_head, r.scores + h * EIGHT, at, a->value_dim, ahead, a->key_row);
+            if (a->value_dim < EIGHT)
+                add_group(a->out + h * a->out_head, r.scores + h * EIGHT, at, a->value_dim);
+            else
+                add_and_fetch(a->out + h * a->out_head, r.scores + h * EIGHT, at, a->value_dim, ahead, a->key_row);
         }
     }
     for (int64_t h = 0; h < heads; h++) {

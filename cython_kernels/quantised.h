@@ -9,7 +9,7 @@
 #include "attention_rows.h"
 
 /* Kinds of codes; those of integers are their bits. */
-enum { GROUP = 16, BF16 = 1, INT4 = 4, INT8 = 8, INT16 = 16 };
+enum { GROUP = 16, AHEAD = 16, BF16 = 1, INT4 = 4, INT8 = 8, INT16 = 16 };
 
 /* Rows of ``dim`` numbers, a multiple of 512 / bits; scales (n, dim / GROUP), none for bf16. */
 typedef struct {
@@ -45,6 +45,13 @@ typedef int32_t block_t __attribute__((vector_size(64), aligned(4), may_alias));
             (x) = __builtin_convertvector(word >> (32 - code_bits(kind)), group_t);               \
     } while (0)
 
+/* Ask, a few lines at a time, for a block of the rows AHEAD of these: more at once than there are buffers are dropped. */
+#define FETCH(c, rows, words, at, k)                                                              \
+    do {                                                                                          \
+        for (int t = (k) * EIGHT / per; t < ((k) + 1) * EIGHT / per; t++)                         \
+            AGENTMEM_PREFETCH((c)->words + ((rows)[t] + AHEAD) * (words) + (at));                 \
+    } while (0)
+
 /* sums[t] = query . row t of eight */
 AGENTMEM_INLINE void code_dots(const codes_t *c, const float *query, const int64_t rows[EIGHT], int kind,
                                float sums[EIGHT])
@@ -55,6 +62,7 @@ AGENTMEM_INLINE void code_dots(const codes_t *c, const float *query, const int64
     for (int64_t g = 0; g < groups; g += per)
 #pragma GCC unroll 8
         for (int k = 0; k < per; k++) {
+            FETCH(c, rows, words, g * GROUP / per, k);
             const group_t q = *(const group_t *)(query + (g + k) * GROUP);
 #pragma GCC unroll 8
             for (int t = 0; t < EIGHT; t++) {
@@ -79,6 +87,7 @@ AGENTMEM_INLINE void code_add(const codes_t *c, float *out, const float w[EIGHT]
     for (int64_t g = 0; g < groups; g += per)
 #pragma GCC unroll 8
         for (int k = 0; k < per; k++) {
+            FETCH(c, rows, words, g * GROUP / per, k);
             group_t sum = GROUP_AT(out + (g + k) * GROUP);
 #pragma GCC unroll 8
             for (int t = 0; t < EIGHT; t++) {
@@ -128,14 +137,6 @@ AGENTMEM_INLINE void code_add(const codes_t *c, float *out, const float w[EIGHT]
 }
 #endif
 
-/* Ask for row ``row``. */
-AGENTMEM_INLINE void fetch_row(const codes_t *c, int64_t row)
-{
-    const int64_t words = c->dim * code_bits(c->kind) / 32;
-    for (int64_t i = 0; i < words; i += GROUP)
-        AGENTMEM_PREFETCH(c->words + row * words + i);
-}
-
 AGENTMEM_INLINE int attend_codes(const quantised_t *a, int keys, int values)
 {
     float scores[EIGHT], sum[EIGHT] = {0}, top = -INFINITY, total = 0;
@@ -143,11 +144,8 @@ AGENTMEM_INLINE int attend_codes(const quantised_t *a, int keys, int values)
     memset(a->out, 0, a->values.dim * sizeof(float));
     for (int64_t j = 0; j < a->n; j += EIGHT) {
         int64_t rows[EIGHT];
-        for (int64_t t = 0; t < EIGHT; t++) {
-            const int64_t ahead = j + t + 2 * EIGHT;
+        for (int64_t t = 0; t < EIGHT; t++)
             rows[t] = j + t < a->n ? j + t : a->n - 1;
-            fetch_row(&a->keys, ahead < a->n ? ahead : a->n - 1);
-        }
         code_dots(&a->keys, a->query, rows, keys, scores);
         scale_row(scores, EIGHT, a->scale);
         bad += probe(scores, EIGHT);

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agentmem.attention import threads
 from agentmem.attention.engine import engine, native
 from agentmem.attention.inputs import Floats, floats, require_finite, require_width, split_heads, triple
 from agentmem.attention.reference.hyperbolic import Space, distances, place
-from agentmem.attention.threads import num_threads
 from agentmem.errors import InvalidInput
+
+
+@cache
+def _kernels() -> Any:
+    """Return the compiled module of the lean functions, None where NumPy has to do its work."""
+    kernel = native()
+    return None if kernel is None else kernel.direct
 
 
 def attention(
@@ -49,9 +57,9 @@ def attention(
 
     Source: Vaswani 2017, arXiv:1706.03762; Dao 2023, arXiv:2307.08691.
     """
-    kernel = native()
+    kernel, n = _kernels(), threads.current or threads.num_threads()
     if kernel is not None:
-        came: Floats | None = kernel.direct.attention(query, keys, values, heads, scale, causal, out, num_threads())
+        came: Floats | None = kernel.attention(query, keys, values, heads, scale, causal, out, n)
         if came is not None:
             return came
     single = np.ndim(query) == 1
@@ -74,11 +82,11 @@ def scratch_bytes(n_queries: int, n_keys: int, dim: int, *, heads: int = 1) -> i
         dim: of query, key and value rows, all heads together.
         heads: how many heads the dimension is split into.
     """
-    kernel = native()
+    kernel = _kernels()
     if kernel is None:
         return 8 * heads * n_queries * (2 * n_keys + dim // heads)  # float64 scores and weights, and the output
     head_dim = dim // heads
-    return int(kernel.direct.scratch_bytes(heads, n_queries, n_keys, head_dim, head_dim, num_threads()))
+    return int(kernel.scratch_bytes(heads, n_queries, n_keys, head_dim, head_dim, threads.num_threads()))
 
 
 def poincare_scores(
@@ -112,9 +120,9 @@ def poincare_scores(
     for name, number in (("curvature", curvature), ("beta", beta), ("clip", clip), ("epsilon", epsilon)):
         if not 0 < number < np.inf:
             raise InvalidInput(f"{name}: expected a finite number above 0, came {number!r}")
-    kernel = native()
+    kernel = _kernels()
     if kernel is not None:
-        came: Floats | None = kernel.direct.poincare(query, keys, curvature, beta, clip, epsilon, tangent, out)
+        came: Floats | None = kernel.poincare(query, keys, curvature, beta, clip, epsilon, tangent, out)
         if came is not None:
             return came
     q, k = floats("query", query, (1,)), floats("keys", keys, (2,))

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agentmem.attention.attend import attend
-from agentmem.attention.direct import scratch_bytes
+from agentmem.attention.direct import attention, scratch_bytes
+from agentmem.attention.engine import native
 from agentmem.attention.inputs import Floats
 from agentmem.errors import InvalidInput
 from agentmem.progress import track
@@ -191,9 +192,12 @@ class FlashAttention:
         if np.shape(query)[-1:] != (self.dim,):
             raise InvalidInput(f"query: expected rows of {self.dim} numbers, came shape {np.shape(query)}")
         started = time.perf_counter()
-        result = attend(
-            np.atleast_2d(query), keys, values, mechanism="flash-attention-v2", params={"block_size": self.block_size}
-        )
+        if self.block_size == 0:
+            output = attention(query, keys, values)
+            backend = "numpy" if native() is None or output.dtype != np.float32 else "native"
+            return Optimised(output, time.perf_counter() - started, backend)
+        params = {"block_size": self.block_size}
+        result = attend(np.atleast_2d(query), keys, values, mechanism="flash-attention-v2", params=params)
         seconds = time.perf_counter() - started
         return Optimised(result.output[0] if np.ndim(query) == 1 else result.output, seconds, result.backend)
 

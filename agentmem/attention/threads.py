@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import cache
 
 from agentmem.errors import InvalidInput
 
 MOST = 64
 VARIABLE = "AGENTMEM_NUM_THREADS"
-_chosen: int | None = None
+current: int | None = None
+"""The number once it is known; ``num_threads()`` finds it."""
 
 
 def num_threads() -> int:
@@ -18,7 +18,11 @@ def num_threads() -> int:
     Raises:
         InvalidInput: the environment holds something else than a number from 1 to 64.
     """
-    return _from_environment() if _chosen is None else _chosen
+    global current
+    if current is None:
+        given = os.environ.get(VARIABLE, "1")
+        current = _checked(int(given) if given.isdecimal() else given, VARIABLE)
+    return current
 
 
 def set_num_threads(n: int | None) -> None:
@@ -33,17 +37,11 @@ def set_num_threads(n: int | None) -> None:
     Raises:
         InvalidInput: another number.
     """
-    global _chosen
-    _chosen = None if n is None else _checked(n, "n")
+    global current
+    current = None if n is None else _checked(n, "n")
 
 
 def _checked(n: object, name: str) -> int:
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST:
         raise InvalidInput(f"{name}: expected a whole number of threads from 1 to {MOST}, came {n!r}")
     return n
-
-
-@cache
-def _from_environment() -> int:
-    given = os.environ.get(VARIABLE, "1")
-    return _checked(int(given) if given.isdecimal() else given, VARIABLE)

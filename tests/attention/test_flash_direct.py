@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from oracle import ODD, assert_within_budget, exponential, heads, poincare, softmax
 
 from agentmem.attention import attend, direct
-from agentmem.attention import threads as threading
 from agentmem.attention.engine import native
 from agentmem.attention.threads import num_threads, set_num_threads
 from agentmem.errors import InvalidInput, InvalidVector
@@ -201,10 +200,11 @@ def test_threads_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
             set_num_threads(n)  # type: ignore[arg-type]
     for words, expected in (("3", 3), ("many", None)):
         monkeypatch.setenv("AGENTMEM_NUM_THREADS", words)
-        threading._from_environment.cache_clear()
+        set_num_threads(None)
         if expected:
             assert num_threads() == expected
         else:
             with pytest.raises(InvalidInput, match="AGENTMEM_NUM_THREADS"):
                 num_threads()
-    threading._from_environment.cache_clear()
+    monkeypatch.undo()
+    set_num_threads(None)
