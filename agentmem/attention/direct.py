@@ -6,8 +6,6 @@ no result object.  Where an array does not fit, or there is no kernel, the long 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -145,44 +143,3 @@ def _deliver(output: Floats, out: NDArray[Any] | None, dtype: Any) -> Floats:
         raise InvalidInput("out: expected a C-contiguous array that may be written; pass np.empty(...)")
     out[...] = output
     return out
-
-
-class BufferPool:
-    """Arrays to write into, kept by shape and dtype: a loop that gives them back allocates nothing.
-
-    Not shared between threads; give each its own.
-
-    Args:
-        most: arrays kept of one shape and dtype; one given back beyond that is dropped.
-
-    Example:
-        >>> pool = BufferPool()
-        >>> with pool.borrow((384,)) as out:
-        ...     attention(query, keys, out=out)
-    """
-
-    def __init__(self, most: int = 8) -> None:
-        if most < 1:
-            raise InvalidInput(f"most: expected at least 1, came {most}")
-        self._most = most
-        self._free: dict[tuple[tuple[int, ...], np.dtype[Any]], list[NDArray[Any]]] = {}
-
-    def take(self, shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
-        """Return an array of that shape; what it holds is undefined."""
-        free = self._free.get((shape, np.dtype(dtype)))
-        return free.pop() if free else np.empty(shape, dtype)
-
-    def give(self, array: NDArray[Any]) -> None:
-        """Take an array back; the caller must not use it any more."""
-        free = self._free.setdefault((array.shape, array.dtype), [])
-        if len(free) < self._most:
-            free.append(array)
-
-    @contextmanager
-    def borrow(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Iterator[NDArray[Any]]:
-        """Lend an array for a ``with`` block."""
-        array = self.take(shape, dtype)
-        try:
-            yield array
-        finally:
-            self.give(array)

@@ -23,7 +23,6 @@ from agentmem.errors import InvalidInput, InvalidVector
 HERE = Path(__file__).parent
 NAMES = registry.list()
 ATTENDED = [name for name in NAMES if registry.get(name).form != SCORED]
-grown = pytest.mark.skipif(len(NAMES) <= 8, reason="this catalogue has the first eight mechanisms only")
 FAMILIES = {
     "multi-head": (
         "standard-mha rotary-mha alibi-mha grouped-query-attention multi-query-attention differential-attention "
@@ -59,14 +58,12 @@ LOCAL = {"memory-attention"}
 """Its weights are the memory's part; the local context's is apart."""
 
 
-@grown
 def test_the_catalogue_has_every_name_in_its_family() -> None:
     assert {name: registry.get(name).category for name in NAMES} == {
         name: family for family, names in FAMILIES.items() for name in names.split()
     }
 
 
-@grown
 @pytest.mark.parametrize("name", NAMES)
 def test_a_declaration_is_complete(name: str) -> None:
     declared = registry.get(name)
@@ -109,7 +106,6 @@ def _strings(node: ast.AST, named: dict[str, ast.stmt], seen: set[str]) -> set[s
     return found
 
 
-@grown
 @pytest.mark.parametrize("name", NAMES)
 def test_it_has_a_known_answer(name: str) -> None:
     assert name in known_answers(), f"no test_*known_answer* speaks of {name}"

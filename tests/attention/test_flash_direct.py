@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from oracle import ODD, assert_within_budget, exponential, heads, poincare, softmax
 
 from agentmem.attention import attend, direct
+from agentmem.attention.buffers import BufferPool
 from agentmem.attention.engine import native
 from agentmem.attention.threads import num_threads, set_num_threads
 from agentmem.errors import InvalidInput, InvalidVector
@@ -109,7 +110,7 @@ def test_poincare_scores_are_distances() -> None:
 
 @pytest.mark.skipif(native() is None, reason="NumPy's own way allocates")
 def test_nothing_is_allocated_in_the_steady_state() -> None:
-    pool, query, key = direct.BufferPool(), rows(15, 64), rows(16, 300, 64)
+    pool, query, key = BufferPool(), rows(15, 64), rows(16, 300, 64)
     batch = rows(17, 40, 64)
 
     def turn() -> None:
@@ -132,17 +133,6 @@ def test_nothing_is_allocated_in_the_steady_state() -> None:
     array = 64 * 4
     assert after - before < array, "each turn leaves something behind"
     assert peak - before < 8 * array, "a turn allocates an array"
-
-
-def test_a_pool_keeps_no_more_than_it_may() -> None:
-    pool = direct.BufferPool(most=1)
-    first, second = pool.take((3,)), pool.take((3,))
-    pool.give(first)
-    pool.give(second)
-    assert pool.take((3,)) is first
-    assert pool.take((3,)) is not second
-    with pytest.raises(InvalidInput, match="at least 1"):
-        direct.BufferPool(most=0)
 
 
 def test_float64_is_computed_in_float64() -> None:
