@@ -82,7 +82,7 @@ def gather(
         terms = query_terms(ctx.text, core.analyzer)
         bm25 = view.lexical(terms.ids, ctx.candidates, scope)
         sources.append((ev.LEXICAL, bm25.rows))
-    linked = mechanism in BY_HEADS and reader.has_links()
+    linked = mechanism in BY_HEADS and links.any(reader, view)
     hierarchy = links.hierarchy(reader, view) if linked and mechanism != "memory-heads" else NO_HIERARCHY
     if ctx.embedding is not None and mechanism != "lexical":
         rows, scores = view.nearest(ctx.embedding, ctx.candidates, scope, ctx.ef, ctx.query.exact)

@@ -170,7 +170,8 @@ class HookRegistry:
         """
         for hook in self._hooks[point]:
             try:
-                ctx = _call(hook, ctx)
+                result = hook(ctx)
+                ctx = result if type(result) is SearchContext else _context_of(result, ctx)
             except Exception as error:
                 name = getattr(hook, "__qualname__", repr(hook))
                 if self.errors == "raise":
@@ -185,10 +186,8 @@ class HookRegistry:
         return point
 
 
-def _call(hook: Hook, ctx: SearchContext) -> SearchContext:
-    result = hook(ctx)
-    if type(result) is SearchContext:
-        return result
+def _context_of(result: SearchContext | Awaitable[SearchContext | None] | None, ctx: SearchContext) -> SearchContext:
+    """Return the context that a hook's result stands for, waiting for it where it is a coroutine."""
     if inspect.isawaitable(result):
         result = _wait(result)
     if result is None:

@@ -161,6 +161,14 @@ class LinkedRecords:
 
     def __init__(self) -> None:
         self._kept: tuple[int, Hierarchy] | None = None
+        self._any: tuple[View, bool] | None = None
+
+    def any(self, reader: Reader, view: View) -> bool:
+        """Return whether any record has a link; asked once a view, which is of one moment."""
+        known = self._any
+        if known is None or known[0] is not view:
+            known = self._any = (view, reader.has_links())
+        return known[1]
 
     def hierarchy(self, reader: Reader, view: View) -> Hierarchy:
         """Return the hierarchy that the records carry, as it was when it was last looked for."""

@@ -54,6 +54,8 @@ def check_choice(value: object, name: str, choices: Iterable[str]) -> str:
 
 def check_flag(value: object, name: str) -> bool:
     """Return True or False."""
+    if value is True or value is False:
+        return value
     if not isinstance(value, (bool, np.bool_)):
         raise InvalidInput(f"{name} must be True or False, got {came(value)}")
     return bool(value)
@@ -195,6 +197,8 @@ def check_number(value: object, name: str, *, low: float = -math.inf, high: floa
 
 def check_count(value: object, name: str, *, low: int, high: int = MAX_K) -> int:
     """Return an integer within [low, high]."""
+    if type(value) is int and low <= value <= high:
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
         raise InvalidInput(f"{name} must be an integer from {low} to {high}, got {came(value)}")
     return int(value)
