@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rerank import heads_numpy, poincare_numpy, softmax_numpy
 
-from agentmem.attention import attend, direct, flash, registry
+from agentmem.attention import MechanismSelector, attend, direct, flash
 from agentmem.attention.engine import native
 from agentmem.attention.quantise import quantise_keys
 from agentmem.attention.threads import set_num_threads
@@ -214,42 +214,29 @@ def seed_sizes(torch: Any, clock: Callable[[], int]) -> dict[str, Any]:
 
 
 def named_targets() -> dict[str, dict[str, Any]]:
-    """Return goal and figure, in milliseconds, of each named target; None where the thing does not exist yet."""
+    """Return goal and figure, in milliseconds, of each named target."""
     rng = np.random.default_rng(4)
     query, keys = rng.standard_normal((1, DIM), np.float32), rng.standard_normal((1000, DIM), np.float32)
 
     def timed(function: Callable[[], object]) -> float:
         return machine.paired({"x": function}, 21, 3)["medians_us"]["x"] / 1e3
 
-    def known(name: str, function: Callable[[], object]) -> float | None:
-        return timed(function) if name in registry.list() else None
-
     flash_v2: dict[str, Any] = {"mechanism": "flash-attention-v2"}
-    linear = known("linear-attention", lambda: attend(query, keys, mechanism="linear-attention"))
-    rows: dict[str, tuple[float, float | None]] = {
+    linear: dict[str, Any] = {"mechanism": "linear-attention"}
+    rows = {
         "flash attention, one query × 1,000 keys": (1, timed(lambda: attend(query, keys, **flash_v2))),
-        "linear attention, one query × 1,000 keys": (
-            0.5,
-            known("linear-attention", lambda: attend(query, keys, **linear)),
-        ),
+        "linear attention, one query × 1,000 keys": (0.5, timed(lambda: attend(query, keys, **linear))),
         "choice of a mechanism": (0.1, selection()),
         "portable fallback (NumPy), flash": (50, timed(lambda: attend(query, keys, backend="numpy", **flash_v2))),
         "HNSW and rerank, 20,000 records": (10, search()),
     }
-    return {
-        name: {"goal_ms": goal, "ms": ms, "reached": None if ms is None else ms < goal}
-        for name, (goal, ms) in rows.items()
-    }
+    return {name: {"goal_ms": goal, "ms": ms, "reached": ms < goal} for name, (goal, ms) in rows.items()}
 
 
-def selection() -> float | None:
-    """Return the milliseconds of one choice by the selector, None where there is none."""
-    try:
-        selector = importlib.import_module("agentmem.attention.selector").MechanismSelector()
-    except ImportError:
-        return None
-    choose = getattr(selector, "recommend", None) or selector.select
-    timed = machine.paired({"x": lambda: choose(sequence_length=32_000, task="memory-retrieval")}, 21, 20)
+def selection() -> float:
+    """Return the milliseconds of one choice by the selector."""
+    selector = MechanismSelector()
+    timed = machine.paired({"x": lambda: selector.select(32_000, task="memory-retrieval")}, 21, 20)
     return timed["medians_us"]["x"] / 1e3
 
 
