@@ -1,4 +1,4 @@
-"""The measured tables of the README and of docs/quality.md, rendered from benchmarks/results/*.json.
+"""The measured tables of the README, docs/quality.md and docs/attention.md, rendered from benchmarks/results/*.json.
 
     python benchmarks/tables.py [--check]
 
@@ -18,7 +18,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "quality.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "quality.md", ROOT / "docs" / "attention.md")
 BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -221,11 +221,50 @@ def leaderboard() -> str:
     )
 
 
+def _goal(got: float, goal: float | None) -> str:
+    """Return a ratio beside its goal, if it has one, and whether it was reached."""
+    if goal is None:
+        return f"{got:.2f}×"
+    return f"{got:.2f}×, goal {goal:g}× {'reached' if got >= goal else '**missed**'}"
+
+
+def attention() -> str:
+    """How fast attention is beside NumPy and PyTorch, what threads and coded keys bring, and every goal."""
+    result, flash = load("attention"), load("flash")
+    rows = []
+    for name, case in result["cases"].items():
+        cells = [
+            _goal(case["times_faster"][rival], case["goal"].get(rival)) if rival in case["times_faster"] else ""
+            for rival in ("numpy", "torch")
+        ]
+        rows.append([name, f"{case['medians_us']['agentmem']:,.1f} µs", *cells])
+    beside = table(["384 numbers a row", "time", "faster than NumPy", "faster than PyTorch"], rows)
+    more = [[f"two threads: {name}", _goal(case["ratio"], 1.6)] for name, case in result["threads"].items()]
+    for name, case in result["low_precision"].items():
+        for kind in ("int8", "bf16"):
+            error = case["relative_error"][kind]
+            more.append(
+                [f"10,000 keys in {kind}: {name}", f"{_goal(case['times_faster'][kind], 1.5)}, error {error:.1e}"]
+            )
+    for name, target in result["targets"].items():
+        verdict = "reached" if target["reached"] else "**missed**"
+        more.append([name, f"{target['ms']:.3f} ms, goal {target['goal_ms']:g} ms {verdict}"])
+    for target in flash["targets"]:
+        verdict = "reached" if target["reached"] else "**missed**"
+        more.append([f"flash runner: {target['name']}", f"{target['measured']:.2f}, goal {target['goal']:g} {verdict}"])
+    return (
+        f"{beside}\n\n{table(['what', 'measured'], more)}\n\n{machine_line(result)}; kernels x86-64-v{result['isa']}, "
+        f"PyTorch {result['torch']}. Medians of interleaved runs, one thread but where two are named. "
+        "`python benchmarks/attention.py`"
+    )
+
+
 RENDER: dict[str, Callable[[], str]] = {
     "quality": quality,
     "speed": speed,
     "size": size,
     "leaderboard": leaderboard,
+    "attention": attention,
 }
 
 
