@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -161,13 +162,13 @@ class LinkedRecords:
 
     def __init__(self) -> None:
         self._kept: tuple[int, Hierarchy] | None = None
-        self._any: tuple[View, bool] | None = None
+        self._any: tuple[weakref.ref[View], bool] | None = None
 
     def any(self, reader: Reader, view: View) -> bool:
-        """Return whether any record has a link; asked once a view, which is of one moment."""
+        """Return whether any record has a link; asked once a view, which is of one moment and is not kept alive."""
         known = self._any
-        if known is None or known[0] is not view:
-            known = self._any = (view, reader.has_links())
+        if known is None or known[0]() is not view:
+            known = self._any = (weakref.ref(view), reader.has_links())
         return known[1]
 
     def hierarchy(self, reader: Reader, view: View) -> Hierarchy:
