@@ -203,6 +203,11 @@ class MemoryStore(
         filter, namespace = check.check_scope(filter, namespace)
         return self._searcher.knn(queries, k, namespace, filter, ef, check.check_flag(exact, "exact"))
 
+    def close(self) -> None:
+        """Close the store; a background merge goes on by itself.  Closing twice is fine, as is closing after a fork."""
+        super().close()
+        self._searcher = Searcher(self)  # the one before knows views of the index, which hold its files
+
     def __enter__(self) -> MemoryStore:
         """Return the store, unless it is closed; leaving the block closes it."""
         _ = self.database

@@ -1,9 +1,11 @@
 """Merges: what they publish, and that nothing but the database is ever needed."""
 
+import gc
 import logging
 import shutil
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -319,3 +321,16 @@ def test_a_segment_that_goes_between_a_look_and_its_opening_is_looked_up_anew(st
         assert len(store.search(embedding=vectors(1)[0], k=100)) == 60
     assert kinds(store) == [("segment", 60, True), ("tail", 0, False)]
     assert caplog.text == ""
+
+
+def test_a_closed_store_lets_go_of_its_index(store):
+    texts = [f"note {number} on tea" for number in range(100)]
+    store.add_many(texts, embeddings=vectors(100))
+    store.merge()
+    for mechanism in ("auto", "memory-heads", "dense"):
+        assert store.search("tea", embedding=vectors(1)[0], mechanism=mechanism)
+    segment = weakref.ref(store.index._state.view.segments[0])
+    assert segment() is not None
+    store.close()
+    gc.collect()
+    assert segment() is None, "something keeps the mapped file"

@@ -416,15 +416,15 @@ def test_judged_queries_lose_their_vectors(store):
 
 
 def test_killed_again_and_again_nothing_is_embedded_twice_and_all_comes_to_its_end(tmp_path):
-    command = [sys.executable, str(DRILL), "--rounds", "48", "--folder", str(tmp_path / "drill")]
+    command = [sys.executable, str(DRILL), "--rounds", "96", "--folder", str(tmp_path / "drill")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout)
     assert (figures["embedded again"], figures["mixed"]) == (0, 0)
-    assert figures["switches"] >= 4  # some 14 on an idle machine, fewer on a busy one
+    assert figures["switches"] >= 10  # some 28 on an idle machine, fewer on a busy one
     assert figures["writes"] >= 20
     assert figures["killed at reembed:staged"] >= 4, "only where something is left to embed"
-    assert figures["killed at reembed:switching"] == figures["killed at reembed:switched"] == 8
+    assert figures["killed at reembed:switching"] == figures["killed at reembed:switched"] == 16
 
 
 def test_the_command(tmp_path):
