@@ -136,7 +136,7 @@ class AttentionWeights(Mapping[str, NDArray[Any]]):
         Raises:
             BackendUnavailable: safetensors is not installed.
         """
-        _safetensors().save_file(dict(self._arrays), path, metadata={"mechanism": self.mechanism})
+        _safetensors()[0].save_file(dict(self._arrays), path, metadata={"mechanism": self.mechanism})
 
     @classmethod
     def load(cls, path: str | Path) -> AttentionWeights:
@@ -160,10 +160,10 @@ class AttentionWeights(Mapping[str, NDArray[Any]]):
             BackendUnavailable: safetensors is not installed.
             InvalidInput: not a safetensors file, or not of a mechanism's weights.
         """
-        library = _safetensors()
+        library, refusal = _safetensors()
         try:
             arrays = library.load(content)
-        except (library.SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (refusal, KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"weights {name}: not a safetensors file of floats ({error!r}); use save()") from error
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         mechanism = header.get("__metadata__", {}).get("mechanism")
@@ -172,13 +172,12 @@ class AttentionWeights(Mapping[str, NDArray[Any]]):
         return cls(mechanism, arrays)
 
 
-def _safetensors() -> ModuleType:
+def _safetensors() -> tuple[ModuleType, type[Exception]]:
+    """Return safetensors for NumPy, and what it raises for a file that is none."""
     try:
-        module = importlib.import_module("safetensors.numpy")
-        module.SafetensorError = importlib.import_module("safetensors").SafetensorError  # type: ignore[attr-defined]
+        return importlib.import_module("safetensors.numpy"), importlib.import_module("safetensors").SafetensorError
     except ImportError as error:
         raise BackendUnavailable('weights files need safetensors; run: pip install "agentmem[weights]"') from error
-    return module
 
 
 def _initialised(weight: Weight, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
