@@ -9,11 +9,9 @@ if TYPE_CHECKING:
     from agentmem.embed import CallableEmbedder, Embedder, StaticEmbedder
     from agentmem.errors import (
         AgentMemError,
-        BackendUnavailable,
         DuplicateId,
         EmbedderMismatch,
         EmbeddingFailed,
-        HookFailed,
         InvalidFilter,
         InvalidInput,
         InvalidVector,
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentMemError",
     "AttentionConfig",
-    "BackendUnavailable",
     "CallableEmbedder",
     "Change",
     "DuplicateId",
@@ -45,7 +42,6 @@ __all__ = [
     "Explanation",
     "Feedback",
     "Hit",
-    "HookFailed",
     "InvalidFilter",
     "InvalidInput",
     "InvalidVector",

@@ -10,6 +10,7 @@
     ├── NotFound (LookupError)               no record with that id
     ├── DuplicateId (ValueError)             a record with that id exists already
     ├── BackendUnavailable (RuntimeError)    the backend asked for cannot run here; the message says why
+    │   └── MissingExtra (ImportError)       an optional package is not installed; the message names the command
     ├── EmbeddingFailed (RuntimeError)       the embedder raised, or returned something that is not an embedding
     ├── HookFailed (RuntimeError)            a hook raised, and the store was told to raise then
     ├── SegmentDamaged (OSError)             a derived index file that cannot be trusted; rebuilt from the database
@@ -58,6 +59,10 @@ class DuplicateId(AgentMemError, ValueError):
 
 class BackendUnavailable(AgentMemError, RuntimeError):
     """The backend asked for cannot run here; the message says why."""
+
+
+class MissingExtra(BackendUnavailable, ImportError):
+    """An optional package is not installed; the message names the command that installs it."""
 
 
 class EmbeddingFailed(AgentMemError, RuntimeError):

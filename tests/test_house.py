@@ -26,6 +26,7 @@ FLOORS = {
     "backend": 0,
     "cache": 0,
     "errors": 0,
+    "extras": 0,
     "faults": 0,
     "files": 0,
     "keys": 0,
@@ -62,6 +63,7 @@ FLOORS = {
     "store": 3,
     "weights": 3,
     "writing": 3,
+    "adapters": 4,
     "cli": 4,
     "simulation": 4,
 }

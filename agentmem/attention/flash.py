@@ -22,6 +22,7 @@ from agentmem.attention.direct import attention, scratch_bytes
 from agentmem.attention.engine import native
 from agentmem.attention.inputs import Floats
 from agentmem.errors import InvalidInput
+from agentmem.extras import need
 from agentmem.progress import track
 
 DIMENSIONS = (128, 256, 512, 768, 1024)
@@ -142,13 +143,9 @@ class Suite:
         """Draw the speed-up by keys, one line a dimension and number of queries, into a file.
 
         Raises:
-            InvalidInput: matplotlib is not installed.
+            MissingExtra: matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as missing:
-            raise InvalidInput('a plot needs matplotlib: pip install "agentmem[plot]"') from missing
-        figure = Figure(figsize=(7, 4.5), layout="constrained")
+        figure = need("matplotlib.figure", "plot", "a plot").Figure(figsize=(7, 4.5), layout="constrained")
         axes = figure.subplots()
         for dim, queries in sorted({(c.dim, c.n_queries) for c in self.cases}):
             line = sorted((c.n_keys, c.speedup) for c in self.cases if (c.dim, c.n_queries) == (dim, queries))

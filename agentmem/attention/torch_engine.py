@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 from typing import Any, NoReturn
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from agentmem.attention.inputs import Floats, Mask, require_finite
 from agentmem.errors import BackendUnavailable
+from agentmem.extras import need
 
 
 class TorchEngine:
@@ -115,9 +115,6 @@ def torch_engine() -> TorchEngine:
     """Return the engine.
 
     Raises:
-        BackendUnavailable: PyTorch is not installed.
+        MissingExtra: PyTorch is not installed.
     """
-    try:
-        return TorchEngine(importlib.import_module("torch"))
-    except ImportError as error:
-        raise BackendUnavailable("backend='torch' needs PyTorch; run: pip install \"agentmem[torch]\"") from error
+    return TorchEngine(need("torch", "torch", "backend='torch'"))

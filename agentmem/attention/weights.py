@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 from agentmem.attention import registry
 from agentmem.attention.inputs import Floats, floats, require_finite
 from agentmem.attention.mechanism import Mechanism, Weight
-from agentmem.errors import BackendUnavailable, InvalidInput
+from agentmem.errors import InvalidInput
+from agentmem.extras import need
 
 Sizes = Mapping[str, int]
 
@@ -134,7 +134,7 @@ class AttentionWeights(Mapping[str, NDArray[Any]]):
         """Write the weights as a safetensors file, the mechanism's name in its metadata.
 
         Raises:
-            BackendUnavailable: safetensors is not installed.
+            MissingExtra: safetensors is not installed.
         """
         _safetensors()[0].save_file(dict(self._arrays), path, metadata={"mechanism": self.mechanism})
 
@@ -143,7 +143,7 @@ class AttentionWeights(Mapping[str, NDArray[Any]]):
         """Read what ``save`` wrote.
 
         Raises:
-            BackendUnavailable: safetensors is not installed.
+            MissingExtra: safetensors is not installed.
             InvalidInput: not a safetensors file, or not of a mechanism's weights.
         """
         try:
@@ -157,7 +157,7 @@ class AttentionWeights(Mapping[str, NDArray[Any]]):
         """Read the content of a file that ``save`` wrote; ``name`` is for error messages.
 
         Raises:
-            BackendUnavailable: safetensors is not installed.
+            MissingExtra: safetensors is not installed.
             InvalidInput: not a safetensors file, or not of a mechanism's weights.
         """
         library, refusal = _safetensors()
@@ -174,10 +174,8 @@ class AttentionWeights(Mapping[str, NDArray[Any]]):
 
 def _safetensors() -> tuple[ModuleType, type[Exception]]:
     """Return safetensors for NumPy, and what it raises for a file that is none."""
-    try:
-        return importlib.import_module("safetensors.numpy"), importlib.import_module("safetensors").SafetensorError
-    except ImportError as error:
-        raise BackendUnavailable('weights files need safetensors; run: pip install "agentmem[weights]"') from error
+    purpose = "a file of weights"
+    return need("safetensors.numpy", "weights", purpose), need("safetensors", "weights", purpose).SafetensorError
 
 
 def _initialised(weight: Weight, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem.embed.callable import CallableEmbedder
-from agentmem.errors import BackendUnavailable, EmbeddingFailed, InvalidInput
+from agentmem.errors import EmbeddingFailed, InvalidInput
+from agentmem.extras import need
 
 Vector = NDArray[np.floating[Any]]
 
@@ -67,7 +68,7 @@ class HttpEmbedder(CallableEmbedder):
 
         Raises:
             InvalidInput: an argument that cannot be used.
-            BackendUnavailable: the package httpx2 is not installed.
+            MissingExtra: the package httpx2 is not installed.
         """
         if encoding not in ("float", "base64"):
             raise InvalidInput(f"encoding must be 'float' or 'base64', got {encoding!r}")
@@ -160,14 +161,7 @@ class HttpEmbedder(CallableEmbedder):
 
 
 def _httpx() -> ModuleType:
-    try:
-        import httpx2
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"HttpEmbedder needs the package httpx2, which cannot be imported ({error}); install it with: "
-            "pip install 'agentmem[http]'"
-        ) from error
-    return httpx2
+    return need("httpx2", "http", "HttpEmbedder")
 
 
 def _key(given: str | None, variable: str | None) -> str | None:

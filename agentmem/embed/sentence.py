@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from agentmem.errors import BackendUnavailable
+from agentmem.extras import need
 
 PREFIX = "sentence-transformers:"
 """What an embedder's name begins with that is a model of that package; the model's name or its folder follows."""
@@ -27,7 +27,7 @@ class Encoder:
         """Return the model's embeddings, an array of shape (len(texts), dimension).
 
         Raises:
-            BackendUnavailable: the package sentence-transformers cannot be imported.
+            MissingExtra: the package sentence-transformers cannot be imported.
         """
         with self._lock:
             if self._model is None:
@@ -36,11 +36,5 @@ class Encoder:
 
 
 def _load(model: str) -> Any:
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"embedder '{PREFIX}{model}' needs the package sentence-transformers, which cannot be imported ({error}); "
-            "install it with: pip install 'agentmem[sentence-transformers]'"
-        ) from error
-    return SentenceTransformer(model)
+    library = need("sentence_transformers", "sentence-transformers", f"embedder '{PREFIX}{model}'")
+    return library.SentenceTransformer(model)

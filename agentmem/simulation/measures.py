@@ -14,7 +14,6 @@ A query for which nothing was found counts as 0 in each of them.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentmem.errors import BackendUnavailable
+from agentmem.extras import need
 from agentmem.simulation.datasets import Dataset
 
 CUTOFFS = (1, 5, 10)
@@ -38,14 +37,9 @@ def ir_measures() -> ModuleType:
     """Return the library.
 
     Raises:
-        BackendUnavailable: it is not installed.
+        MissingExtra: it is not installed.
     """
-    try:
-        return importlib.import_module("ir_measures")
-    except ImportError as error:
-        raise BackendUnavailable(
-            'measuring needs ir-measures, which is not installed; run: pip install "agentmem[evaluate]"'
-        ) from error
+    return need("ir_measures", "evaluate", "measuring")
 
 
 def _wanted(k: int) -> dict[str, Any]:
@@ -65,7 +59,7 @@ def measure(dataset: Dataset, ranked: Mapping[str, Iterable[str]], k: int) -> Va
         k: how many hits were asked for.
 
     Raises:
-        BackendUnavailable: ir-measures is not installed.
+        MissingExtra: ir-measures is not installed.
     """
     wanted = _wanted(k)
     values = _calculated(dataset, ranked, wanted)

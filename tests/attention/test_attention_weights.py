@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from agentmem.attention import AttentionWeights, attend
-from agentmem.errors import BackendUnavailable, InvalidInput, InvalidVector, UnknownMechanism
+from agentmem.errors import InvalidInput, InvalidVector, MissingExtra, UnknownMechanism
 
 ROWS = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
 
@@ -84,5 +84,5 @@ def test_weights_of_another_mechanism_and_of_another_shape() -> None:
 
 def test_without_safetensors_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(BackendUnavailable, match=r'pip install "agentmem\[weights\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "agentmem\[weights\]"'):
         AttentionWeights.from_bytes(b"")

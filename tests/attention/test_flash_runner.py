@@ -14,7 +14,7 @@ from agentmem.attention import flash
 from agentmem.attention.direct import scratch_bytes
 from agentmem.attention.engine import native
 from agentmem.attention.flash import Comparison, FlashAttention, Suite, textbook
-from agentmem.errors import InvalidInput
+from agentmem.errors import InvalidInput, MissingExtra
 
 
 def rows(seed: int, *shape: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_a_plot(tmp_path: Path) -> None:
 
 def test_a_plot_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(InvalidInput, match=r"agentmem\[plot\]"):
+    with pytest.raises(MissingExtra, match=r"agentmem\[plot\]"):
         Suite((case(1, 3),)).plot(tmp_path / "speed.png")
 
 

@@ -20,7 +20,7 @@ import pytest
 
 import agentmem
 from agentmem.embed import HttpEmbedder, http
-from agentmem.errors import BackendUnavailable, EmbeddingFailed, InvalidInput
+from agentmem.errors import EmbeddingFailed, InvalidInput, MissingExtra
 
 KEY = "sk-SECRET123"
 Answer = Callable[["Handler", dict[str, Any]], None]
@@ -362,7 +362,7 @@ def test_arguments_that_cannot_be_used_are_refused(options: dict[str, Any], mess
 
 def test_without_the_package_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    with pytest.raises(BackendUnavailable, match=r"pip install 'agentmem\[http\]'"):
+    with pytest.raises(MissingExtra, match=r'pip install "agentmem\[http\]"'):
         HttpEmbedder("http://127.0.0.1:1", "m")
 
 

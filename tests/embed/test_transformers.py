@@ -11,7 +11,7 @@ import pytest
 
 import agentmem
 from agentmem.embed import resolve
-from agentmem.errors import BackendUnavailable, EmbeddingFailed, InvalidInput
+from agentmem.errors import EmbeddingFailed, InvalidInput, MissingExtra
 
 STUB = """
 import numpy as np
@@ -77,7 +77,7 @@ def test_a_model_that_cannot_be_loaded_is_named(stub: list[str]) -> None:
 
 def test_without_the_package_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(BackendUnavailable, match=r"pip install 'agentmem\[sentence-transformers\]'"):
+    with pytest.raises(MissingExtra, match=r'pip install "agentmem\[sentence-transformers\]"'):
         agentmem.MemoryStore(tmp_path / "memory.db", embedder=NAME)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agentmem.backend import kernels
-from agentmem.errors import BackendUnavailable, InvalidInput, UnknownMechanism
+from agentmem.errors import InvalidInput, MissingExtra, UnknownMechanism
 from agentmem.simulation import (
     DENSE,
     Dataset,
@@ -128,7 +128,7 @@ def test_a_document_of_nothing_is_left_out(tmp_path):
 def test_a_missing_extra_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ir_measures", None)
     data = dataset([("q", None)], {"q": {"a": 1}}, [[1, 0]])
-    with pytest.raises(BackendUnavailable, match=r'pip install "agentmem\[evaluate\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "agentmem\[evaluate\]"'):
         run(data, tmp_path)
 
 

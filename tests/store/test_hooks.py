@@ -106,7 +106,7 @@ def test_or_raises_by_option(tmp_path):
     with agentmem.MemoryStore(tmp_path / "m.db", hook_errors="raise", merge="manual") as store:
         store.add("a note")
         store.hooks.register("post-retrieval", lambda ctx: "not a context")
-        with pytest.raises(agentmem.HookFailed, match="SearchContext"):
+        with pytest.raises(agentmem.errors.HookFailed, match="SearchContext"):
             store.search("note")
 
 
