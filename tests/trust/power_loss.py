@@ -54,7 +54,9 @@ def record(folder: Path, shim: Path, durability: str, seed: str) -> list[Event]:
     root = folder.resolve() / f"record-{durability}-{seed}"
     root.mkdir()
     log = root.with_suffix(".log")
-    preload = {"LD_PRELOAD": str(shim), "POWER_ROOT": str(root), "POWER_LOG": str(log)}
+    # Behind what is preloaded already: the sanitizers' runtime must come first.
+    libraries = " ".join(filter(None, [os.environ.get("LD_PRELOAD"), str(shim)]))
+    preload = {"LD_PRELOAD": libraries, "POWER_ROOT": str(root), "POWER_LOG": str(log)}
     for turn, (steps, end) in enumerate(zip(STEPS, ENDS, strict=True)):
         arguments = [root / "memory.db", f"{seed}.{turn}", durability, steps, end]
         command = [sys.executable, HERE / "power_writer.py", *arguments]
