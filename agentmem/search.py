@@ -29,6 +29,7 @@ from agentmem.rerank.learned import HeadTable, head_table, unit
 from agentmem.rerank.relevance import relevances
 from agentmem.storage.filters import Sql, compile_filter
 from agentmem.storage.reader import Reader
+from agentmem.telemetry import active
 
 FILTER_CACHE = 32
 """Filters whose matching labels are kept, per store; an entry counts only at the seq at which it was made."""
@@ -137,6 +138,7 @@ class Searcher:
                 kept = core.cache.get(key, view.seq, query.now)
                 if kept is not None:
                     watch.stop("search.cached")
+                    _tell(watch, ctx, cached=True)
                     return list(kept)
             hits, ctx = self._ranked(ctx, reader, view, watch)
             next_expiry = reader.next_expiry(query.now) if key is not None else None
@@ -146,6 +148,7 @@ class Searcher:
         if key is not None:
             core.cache.put(key, tuple(hits), view.seq, query.now, next_expiry)
         watch.stop(f"search.total.{ctx.attention_config.mechanism}")
+        _tell(watch, ctx, cached=False)
         core.merge_if_due(view)
         return hits
 
@@ -273,6 +276,12 @@ def _key_of(filter: Mapping[str, Any] | None, namespace: str | None) -> tuple[by
         return pickle.dumps(filter, pickle.HIGHEST_PROTOCOL), namespace
     except (pickle.PicklingError, AttributeError, TypeError, ValueError, RecursionError):
         return compile_filter(filter, namespace), namespace
+
+
+def _tell(watch: StopWatch, ctx: SearchContext, *, cached: bool) -> None:
+    telemetry = active()
+    if telemetry is not None:
+        telemetry.searched(watch, ctx.text, ctx.query.namespace, ctx.attention_config.mechanism, cached)
 
 
 def _page(hits: list[Hit], query: Query) -> list[Hit]:

@@ -3,7 +3,7 @@
 import copy
 import json
 import pickle
-from math import inf, isnan
+from math import inf
 from pathlib import Path
 
 import numpy as np
