@@ -30,6 +30,7 @@ from agentmem.live_index import index_folder
 from agentmem.rows import Rows
 from agentmem.storage.database import Database
 from agentmem.storage.manifest import SegmentRow
+from agentmem.telemetry import operation
 
 log = logging.getLogger("agentmem.maintenance")
 
@@ -342,14 +343,19 @@ class BackgroundMerger:
             self._watcher = threading.Thread(target=self._watch, args=(self._process,), daemon=True)
             self._watcher.start()
 
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until the merge started here, if any, has ended."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the merge started here, if any, has ended; return whether it has."""
         watcher = self._watcher
-        if watcher is not None:
-            watcher.join(timeout)
+        if watcher is None:
+            return True
+        watcher.join(timeout)
+        return not watcher.is_alive()
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        _, errors = process.communicate()
+        with operation("merge", self._path) as span:
+            _, errors = process.communicate()
+            if process.returncode and span is not None:
+                span.set_attribute("error.type", f"exit code {process.returncode}")
         if process.returncode:
             log.error("the background merge failed (%d): %s", process.returncode, errors.decode(errors="replace"))
         else:
