@@ -165,7 +165,7 @@ def _by_score(hits: list[Hit]) -> Scored:
 
 
 def _by_relevance(hits: list[Hit]) -> Scored:
-    return [(document_of(hit.record), hit.relevance) for hit in hits]
+    return [(document_of(hit.record), hit.relevance or 0.0) for hit in hits]
 
 
 def _by_cosine(hits: list[Hit]) -> Scored:

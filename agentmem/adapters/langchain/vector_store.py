@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -241,7 +242,11 @@ class AgentMemVectorStore(Searching):
             kwargs: other arguments of the class.
         """
         made = cls(store, embedding, **kwargs)
-        made.add_texts(texts, metadatas, ids=ids)
+        try:
+            made.add_texts(texts, metadatas, ids=ids)
+        except BaseException:
+            made.close()
+            raise
         return made
 
     @classmethod
@@ -256,8 +261,12 @@ class AgentMemVectorStore(Searching):
         **kwargs: Any,
     ) -> AgentMemVectorStore:
         """Return a vector store with these texts in it; see ``from_texts``."""
-        made = cls(store, embedding, **kwargs)
-        await made.aadd_texts(texts, metadatas, ids=ids)
+        made = await asyncio.to_thread(cls, store, embedding, **kwargs)
+        try:
+            await made.aadd_texts(texts, metadatas, ids=ids)
+        except BaseException:
+            made.close()
+            raise
         return made
 
 
