@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from langchain_core.embeddings import Embeddings
 
 from agentmem.embed import CallableEmbedder, Embedder, StaticEmbedder
@@ -16,8 +18,13 @@ def model_name(embeddings: Embeddings) -> str:
     """Return the name that a store is stamped with: the class, and the model where the object tells it.
 
     ``langchain:OpenAIEmbeddings:text-embedding-3-small``; ``langchain:DeterministicFakeEmbedding`` for one that tells
-    none.  A class that embeds with several models and tells none needs a name from the caller.
+    none; the function's own name for one that wraps a function, as LangGraph does.  A class that embeds with several
+    models and tells none needs a name from the caller.
     """
+    function = getattr(embeddings, "func", None) or getattr(embeddings, "afunc", None)
+    if callable(function):
+        owner: Any = function if hasattr(function, "__qualname__") else type(function)
+        return f"{owner.__module__}.{owner.__qualname__}"
     parts = ["langchain", type(embeddings).__name__]
     told = (getattr(embeddings, attribute, None) for attribute in NAMES)
     parts += [name for name in told if isinstance(name, str) and name][:1]

@@ -15,6 +15,7 @@ from langgraph.store.base import Item, PutOp, SearchItem
 
 from agentmem.adapters.langgraph.names import branch_of, escape, labels_of
 from agentmem.records import Float32, Record
+from agentmem.validation import check_number
 
 VALUE = "value"
 """The path of an item's value in its records' metadata."""
@@ -101,7 +102,7 @@ def rows_of(
                 "updated_at": now,
                 "ttl": op.ttl,
             },
-            "ttl": None if op.ttl is None else op.ttl * MINUTE,
+            "ttl": None if op.ttl is None else check_number(op.ttl, "ttl") * MINUTE,
         }
         for part, (text, vector) in enumerate(parts)
     ]
