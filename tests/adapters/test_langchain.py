@@ -12,13 +12,13 @@ import pytest
 REASON = 'pip install "agentmem[langchain]"'
 pytest.importorskip("langchain_core", reason=REASON)
 
-from langchain_core.documents import Document
-from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
-from langchain_core.runnables import RunnableLambda
-from pydantic import ValidationError
+from langchain_core.documents import Document  # noqa: E402
+from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings  # noqa: E402
+from langchain_core.runnables import RunnableLambda  # noqa: E402
+from pydantic import ValidationError  # noqa: E402
 
-import agentmem
-from agentmem.adapters.langchain import (
+import agentmem  # noqa: E402
+from agentmem.adapters.langchain import (  # noqa: E402
     AgentMemEmbeddings,
     AgentMemReranker,
     AgentMemRetriever,
@@ -26,8 +26,8 @@ from agentmem.adapters.langchain import (
     embedder_for,
     model_name,
 )
-from agentmem.adapters.mmr import maximal_marginal_relevance
-from agentmem.aio import AsyncMemoryStore
+from agentmem.adapters.mmr import maximal_marginal_relevance  # noqa: E402
+from agentmem.aio import AsyncMemoryStore  # noqa: E402
 
 pytestmark = pytest.mark.anyio
 TEXTS = [

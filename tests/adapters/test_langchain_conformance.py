@@ -6,11 +6,11 @@ REASON = 'pip install "agentmem[langchain]" langchain-tests'
 pytest.importorskip("langchain_core", reason=REASON)
 pytest.importorskip("langchain_tests", reason=REASON)
 
-from langchain_tests.integration_tests import RetrieversIntegrationTests, VectorStoreIntegrationTests
+from langchain_tests.integration_tests import RetrieversIntegrationTests, VectorStoreIntegrationTests  # noqa: E402
 
-from agentmem import MemoryStore
-from agentmem.adapters.langchain import AgentMemRetriever, AgentMemVectorStore
-from agentmem.aio import AsyncMemoryStore
+from agentmem import MemoryStore  # noqa: E402
+from agentmem.adapters.langchain import AgentMemRetriever, AgentMemVectorStore  # noqa: E402
+from agentmem.aio import AsyncMemoryStore  # noqa: E402
 
 pytestmark = pytest.mark.anyio
 
