@@ -25,28 +25,28 @@ class Plan:
         arguments: of ``MemoryStore.search``.
         k: how many hits are wanted.
         alpha: the vectors' share of a fused score, or None.
-        threshold: MMR's, or None.
+        by_vectors: MMR chooses the hits by their vectors.
+        threshold: MMR's.
     """
 
     arguments: dict[str, Any]
     k: int
     alpha: float | None = None
-    threshold: float | None = None
+    by_vectors: bool = False
+    threshold: float = MMR_THRESHOLD
 
-    @property
-    def needs_vectors(self) -> bool:
-        """Say whether ``ranked`` looks at the hits' vectors."""
-        return self.threshold is not None
-
-    def ranked(self, hits: Sequence[Hit], vectors: Sequence[Any]) -> list[tuple[Hit, float]]:
+    def ranked(self, hits: Sequence[Hit]) -> list[tuple[Hit, float]]:
         """Return at most k hits with their scores, best first."""
-        if self.threshold is not None:
-            chosen = maximal_marginal_relevance(self.arguments["embedding"], vectors, self.k, self.threshold)
-            return [(hits[place], hits[place].score) for place in chosen]
         if self.alpha is None:
             return [(hit, hit.score) for hit in hits]
         fused = [(hit, _fused(hit, self.alpha)) for hit in hits]
         return sorted(fused, key=lambda each: -each[1])[: self.k]
+
+    def diverse(self, vectors: Sequence[tuple[Hit, Any]]) -> list[tuple[Hit, float]]:
+        """Return at most k hits with their scores, in the order in which MMR chooses them by these vectors."""
+        given = [vector for _, vector in vectors]
+        chosen = maximal_marginal_relevance(self.arguments["embedding"], given, self.k, self.threshold)
+        return [(hit, hit.score) for hit, _ in (vectors[place] for place in chosen)]
 
 
 def _fused(hit: Hit, alpha: float) -> float:
@@ -79,7 +79,7 @@ def plan_of(query: VectorStoreQuery, options: Mapping[str, Any]) -> Plan:
         threshold = options.get("mmr_threshold", query.mmr_threshold)
         prefetch = options.get("mmr_prefetch_k") or PREFETCH * k
         nearest = {**arguments, "k": max(k, prefetch), "embedding": _embedding(query), "mechanism": "dense"}
-        return Plan(nearest, k, threshold=MMR_THRESHOLD if threshold is None else threshold)
+        return Plan(nearest, k, by_vectors=True, threshold=MMR_THRESHOLD if threshold is None else threshold)
     raise ValueError(f"query mode {mode.value!r} is not supported; there are default, text_search, hybrid and mmr")
 
 

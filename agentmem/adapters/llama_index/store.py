@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from llama_index.core.bridge.pydantic import PrivateAttr
@@ -15,7 +16,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from agentmem import AsyncMemoryStore, DuplicateId, MemoryStore, Record
+from agentmem import AsyncMemoryStore, DuplicateId, Hit, InvalidInput, MemoryStore, NotFound, Record
 from agentmem.adapters.llama_index.filters import translate
 from agentmem.adapters.llama_index.nodes import columns, node_of
 from agentmem.adapters.llama_index.queries import Plan, plan_of
@@ -54,6 +55,8 @@ class AgentMemVectorStore(BasePydanticVectorStore):
         **fields: Any,
     ) -> None:
         """Open the database; ``fields`` are those of LlamaIndex's base class."""
+        if namespace.endswith("/"):
+            raise InvalidInput(f"namespace {namespace!r} ends in '/', which stands for a whole branch; leave that out")
         lent = isinstance(path, MemoryStore)
         where = path.path if isinstance(path, MemoryStore) else os.fspath(path)
         super().__init__(**{**fields, "path": where, "embed_dim": embed_dim, "namespace": namespace})
@@ -165,14 +168,20 @@ class AgentMemVectorStore(BasePydanticVectorStore):
         """
         plan = plan_of(query, kwargs)
         hits = self._store.search(namespace=self.namespace, **plan.arguments)
-        vectors = [self._store.vector(hit.id) for hit in hits] if plan.needs_vectors else []
+        vectors = []
+        for hit in hits if plan.by_vectors else ():
+            with suppress(NotFound):
+                vectors.append((hit, self._store.vector(hit.id)))
         return _result(plan, hits, vectors)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the nodes that answer a query; see ``query``."""
         plan = plan_of(query, kwargs)
         hits = await self._asynchronous.search(namespace=self.namespace, **plan.arguments)
-        vectors = [await self._asynchronous.vector(hit.id) for hit in hits] if plan.needs_vectors else []
+        vectors = []
+        for hit in hits if plan.by_vectors else ():
+            with suppress(NotFound):
+                vectors.append((hit, await self._asynchronous.vector(hit.id)))
         return _result(plan, hits, vectors)
 
     def _refuse_strangers(self, records: Sequence[Record | None]) -> None:
@@ -195,8 +204,8 @@ def _doomed(node_ids: list[str] | None, filters: MetadataFilters | None) -> dict
     return _wanted(node_ids, filters)
 
 
-def _result(plan: Plan, hits: Sequence[Any], vectors: Sequence[Any]) -> VectorStoreQueryResult:
-    scored = plan.ranked(hits, vectors)
+def _result(plan: Plan, hits: Sequence[Hit], vectors: Sequence[tuple[Hit, Any]]) -> VectorStoreQueryResult:
+    scored = plan.diverse(vectors) if plan.by_vectors else plan.ranked(hits)
     return VectorStoreQueryResult(
         nodes=[node_of(hit.record) for hit, _ in scored],
         similarities=[score for _, score in scored],
