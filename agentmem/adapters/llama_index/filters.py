@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from operator import ge, gt, le, lt
 from typing import Any
 
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
+
+from agentmem.adapters.comparing import NOTHING, Filter, equals, missing, ordered
 
 OWN = "_llama_index"
 """The metadata key under which the adapter keeps what is its own."""
@@ -21,13 +22,11 @@ LOWER = "lower"
 REF_DOC = ("ref_doc_id", "doc_id", "document_id")
 """Keys that LlamaIndex's stores give the id of a node's document: here it is the record's thread."""
 
-Filter = dict[str, Any]
-NOTHING: Filter = {"@id": {"$in": []}}
-_ORDER: dict[FilterOperator, tuple[str, Callable[[Any, Any], bool]]] = {
-    FilterOperator.GT: ("$gt", gt),
-    FilterOperator.GTE: ("$gte", ge),
-    FilterOperator.LT: ("$lt", lt),
-    FilterOperator.LTE: ("$lte", le),
+_ORDER = {
+    FilterOperator.GT: "$gt",
+    FilterOperator.GTE: "$gte",
+    FilterOperator.LT: "$lt",
+    FilterOperator.LTE: "$lte",
 }
 
 
@@ -73,11 +72,6 @@ def _refuse(leaf: MetadataFilter, needs: str) -> ValueError:
     return ValueError(f"filter {leaf.key!r} {leaf.operator.value}: needs {needs}, got {leaf.value!r}")
 
 
-def _same(values: list[Any]) -> list[Any]:
-    """Return the values and the bools that Python takes for equal to them."""
-    return values + [flag for flag in (False, True) if flag in values]
-
-
 def _listed(leaf: MetadataFilter) -> list[Any]:
     if not isinstance(leaf.value, list):
         raise _refuse(leaf, "a list")
@@ -93,7 +87,7 @@ def _text(leaf: MetadataFilter) -> str:
 def _equal(path: str, leaf: MetadataFilter) -> Filter:
     if leaf.value is None:
         return NOTHING
-    return {path: leaf.value} if isinstance(leaf.value, list) else {path: {"$in": _same([leaf.value])}}
+    return {path: leaf.value} if isinstance(leaf.value, list) else {path: {"$in": equals(leaf.value)}}
 
 
 def _unequal(path: str, leaf: MetadataFilter) -> Filter:
@@ -101,17 +95,13 @@ def _unequal(path: str, leaf: MetadataFilter) -> Filter:
 
 
 def _ordered(path: str, leaf: MetadataFilter) -> Filter:
-    operator, holds = _ORDER[leaf.operator]
     if leaf.value is None or isinstance(leaf.value, list):
         raise _refuse(leaf, "a number or a string")
-    if isinstance(leaf.value, str):
-        return {path: {operator: leaf.value}}
-    flags = [flag for flag in (False, True) if holds(flag, leaf.value)]
-    return {"$or": [{path: {operator: leaf.value}}, {path: {"$in": flags}}]}
+    return ordered(path, _ORDER[leaf.operator], leaf.value)
 
 
 def _in(path: str, leaf: MetadataFilter) -> Filter:
-    return {path: {"$in": _same(_listed(leaf))}}
+    return {path: {"$in": [each for value in _listed(leaf) for each in equals(value)]}}
 
 
 def _not_in(path: str, leaf: MetadataFilter) -> Filter:
@@ -119,7 +109,7 @@ def _not_in(path: str, leaf: MetadataFilter) -> Filter:
 
 
 def _holds(path: str, value: Any) -> Filter:
-    return {"$or": [{path: {"$contains": each}} for each in _same([value])]}
+    return {"$or": [{path: {"$contains": each}} for each in equals(value)]}
 
 
 def _contains(path: str, leaf: MetadataFilter) -> Filter:
@@ -135,7 +125,7 @@ def _any(path: str, leaf: MetadataFilter) -> Filter:
 
 def _all(path: str, leaf: MetadataFilter) -> Filter:
     parts = [_holds(path, value) for value in _listed(leaf)]
-    return {"$and": parts} if parts else {"$not": _missing(path)}
+    return {"$and": parts} if parts else {"$not": missing(path)}
 
 
 def _substring(path: str, text: str) -> Filter:
@@ -153,12 +143,8 @@ def _text_match_insensitive(path: str, leaf: MetadataFilter) -> Filter:
     return {"$or": [_substring(path, text), _substring(f"{OWN}.{LOWER}.{_path(key)}", text)]}
 
 
-def _missing(path: str) -> Filter:
-    return {"$or": [{path: None}, {path: {"$exists": False}}]}
-
-
 def _is_empty(path: str, leaf: MetadataFilter) -> Filter:
-    return {"$or": [_missing(path), {path: ""}, {path: {"$eq": []}}]}
+    return {"$or": [missing(path), {path: ""}, {path: {"$eq": []}}]}
 
 
 _LEAVES: dict[FilterOperator, Callable[[str, MetadataFilter], Filter]] = {
