@@ -1,6 +1,7 @@
 """LangGraph's store: against its own store in memory on random operations, and what that one does not have."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 REASON = 'pip install "agentmem[langgraph]"'
 pytest.importorskip("langgraph.store.base", reason=REASON)
 
-from hypothesis import Phase, given, settings  # noqa: E402
+from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from langgraph.store.base import GetOp, InvalidNamespaceError, ListNamespacesOp, MatchCondition, PutOp, SearchOp  # noqa: E402
 from langgraph.store.memory import InMemoryStore  # noqa: E402
@@ -147,7 +148,7 @@ def same(op, ours, theirs, model):
 
 
 def content(item):
-    return item.namespace, item.key, repr(sorted(item.value.items()))
+    return item.namespace, item.key, json.dumps(item.value, sort_keys=True)
 
 
 def drop_empty(model):
@@ -156,7 +157,7 @@ def drop_empty(model):
         del model._data[namespace]
 
 
-@settings(max_examples=150, phases=[Phase.generate])
+@settings(max_examples=150)
 @given(batches)
 def test_it_does_what_the_store_in_memory_does(drawn):
     model = Model(index=INDEX)
@@ -169,7 +170,7 @@ def test_it_does_what_the_store_in_memory_does(drawn):
                 same(op, mine, its, model)
 
 
-@settings(max_examples=30, phases=[Phase.generate])
+@settings(max_examples=30)
 @given(batches)
 def test_coroutines_do_the_same(drawn):
     async def run():
