@@ -1,11 +1,12 @@
 """mem0 on a store: its own pipeline, with a model that a server on this machine stands for, and no other connection."""
 
-import json
 import os
 import socket
 import tempfile
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -25,46 +26,21 @@ from agentmem.adapters.mem0 import Mem0VectorStore, filter_of  # noqa: E402
 # The libraries' own notices, which say nothing about this package.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.langchain-community. is being sunset:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning:mem0"),
 ]
 DIMENSION = agentmem.StaticEmbedder().dimension
 KEY, NUTS, BOAT = "The key is under the flower pot", "Ines cannot eat peanuts", "Colm paid the deposit for the boat"
 
 
-class Model(BaseHTTPRequestHandler):
-    """What mem0 asks of a model: vectors of texts, and the facts in a conversation (here: each line of the user)."""
+EXAMPLE = run_path(str(Path(__file__).parents[2] / "examples" / "mem0_memory.py"), run_name="example")
+
+
+class Model(EXAMPLE["Model"]):
+    """What mem0 asks of a model: vectors of texts, and the facts in a conversation."""
 
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        """Answer one request, and keep what it was for."""
         self.server.asked.append(self.path)
-        if self.path.endswith("/embeddings"):
-            vectors = agentmem.StaticEmbedder().embed(asked["input"]).tolist()
-            answer = {
-                "object": "list",
-                "model": asked["model"],
-                "data": [{"object": "embedding", "index": n, "embedding": each} for n, each in enumerate(vectors)],
-                "usage": {"prompt_tokens": 0, "total_tokens": 0},
-            }
-        else:
-            prompt = asked["messages"][-1]["content"]
-            facts = [{"text": text} for text in (KEY, NUTS, BOAT) if text in prompt]
-            message = {"role": "assistant", "content": json.dumps({"memory": facts})}
-            answer = {
-                "id": "1",
-                "object": "chat.completion",
-                "created": 0,
-                "model": asked["model"],
-                "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-            }
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        """Say nothing."""
+        super().do_POST()
 
 
 @pytest.fixture
