@@ -122,7 +122,9 @@ lists = st.builds(
     limit=st.just(1_000),
     offset=st.just(0),
 )
-batches = st.lists(st.lists(puts | puts | gets | searches | lists, min_size=1, max_size=8), min_size=2, max_size=8)
+batches = st.lists(
+    st.lists(puts | puts | puts | searches | searches | gets | lists, min_size=1, max_size=8), min_size=2, max_size=8
+)
 
 
 def same(op, ours, theirs, model):
@@ -247,6 +249,7 @@ def test_without_a_query_the_last_put_comes_first(store):
     assert [item.key for item in store.search(("a",), limit=2, offset=1)] == order[1:3]
     assert [item.key for item in store.search(("a",), limit=9, offset=5)] == order[5:]
     assert store.search(("a",), offset=6) == []
+    assert [item.key for item in store.search(("a",), query=" ")] == order
     assert [item.key for item in store.search(("a", "1"), filter={"n": {"$lt": 5}})] == ["3", "1"]
 
 
@@ -629,6 +632,24 @@ def test_operations_that_do_not_exist_are_refused(store):
         with pytest.raises(ValueError, match="must be an integer"):
             store.search(("a",), **wrong)
     assert store.store.count() == 0
+
+
+def test_a_store_that_is_open_for_reading_only(tmp_path):
+    with opened(tmp_path / "memory.db") as store:
+        store.put(("a",), "k", {"text": "one"}, ttl=5)
+    with opened(tmp_path / "memory.db", read_only=True, ttl={"refresh_on_read": False}) as store:
+        assert store.get(("a",), "k").value == {"text": "one"}
+        assert store.search(("a",), query="one")[0].key == "k"
+        with pytest.raises(agentmem.StoreReadOnly):
+            store.put(("a",), "k", {})
+
+
+@pytest.mark.parametrize("mechanism", ["auto", "dense"])
+def test_a_query_of_which_the_model_knows_nothing(mechanism):
+    with AgentMemStore(":memory:", mechanism=mechanism) as store:
+        store.put(("a",), "k", {"text": "zzxxqq under the flower pot"})
+        found = store.search(("a",), query="zzxxqq")
+        assert [item.key for item in found] == ["k"]
 
 
 async def test_a_closed_store_says_so(store):

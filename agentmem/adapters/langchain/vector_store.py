@@ -73,7 +73,8 @@ class AgentMemVectorStore(Searching):
             if options:
                 raise InvalidInput(f"a store that is open keeps its options; leave out {', '.join(options)}")
             self.async_store = store if isinstance(store, AsyncMemoryStore) else AsyncMemoryStore(store)
-            check_model(self.store, embedding, embedding_name)
+            if embedding is not None:
+                check_model(self.store, embedding, embedding_name)
         else:
             if embedding is not None:
                 options["embedder"] = embedder_for(embedding, embedding_name, options.get("dimension"))
@@ -156,14 +157,22 @@ class AgentMemVectorStore(Searching):
         return checked(vectors, count, identity.dimension, identity.embedder) if count else None
 
     def _write(self, texts: Any, vectors: Any, metadatas: Any, ids: Any, options: dict[str, Any]) -> list[str]:
+        columns = self._columns(vectors, metadatas, ids) | options
+        contested = self._contested(ids)
+        if not contested:
+            return self.store.add_many(texts, **columns)
         with self.store.transaction():
-            self._refuse_foreign(self.store.get_many(self._contested(ids)))
-            return self.store.add_many(texts, **self._columns(vectors, metadatas, ids), **options)
+            self._refuse_foreign(self.store.get_many(contested))
+            return self.store.add_many(texts, **columns)
 
     async def _awrite(self, texts: Any, vectors: Any, metadatas: Any, ids: Any, options: dict[str, Any]) -> list[str]:
+        columns = self._columns(vectors, metadatas, ids) | options
+        contested = self._contested(ids)
+        if not contested:
+            return await self.async_store.add_many(texts, **columns)
         async with self.async_store.transaction():
-            self._refuse_foreign(await self.async_store.get_many(self._contested(ids)))
-            return await self.async_store.add_many(texts, **self._columns(vectors, metadatas, ids), **options)
+            self._refuse_foreign(await self.async_store.get_many(contested))
+            return await self.async_store.add_many(texts, **columns)
 
     def _columns(self, vectors: Any, metadatas: Any, ids: Any) -> dict[str, Any]:
         return {

@@ -68,6 +68,7 @@ class AgentMemStore(BaseStore):
             "embed" the store's own embedder is used, the bundled one for a path; without "fields" an item is found by
             the whole of its value.
         ttl: LangGraph's ``TTLConfig``.  Items that have expired are never returned; ``sweep_ttl`` frees their place.
+            Letting an item live on that is read is a write: a read-only store needs {"refresh_on_read": False}.
         mechanism: what ranks a search with a query; see ``MemoryStore.search``.  "auto" is hybrid, "dense" compares
             vectors alone.  A score is the best one among an item's fields, higher is better.
         namespace: the branch of the store under which everything lies.
@@ -103,7 +104,8 @@ class AgentMemStore(BaseStore):
         if isinstance(store, MemoryStore):
             if options:
                 raise InvalidInput(f"a store that is open keeps its options; leave out {', '.join(options)}")
-            check_model(store, model, embedding_name)
+            if model is not None:
+                check_model(store, model, embedding_name)
             self.store = store
         else:
             if model is not None:
@@ -164,9 +166,9 @@ class AgentMemStore(BaseStore):
         for op in batch.ops:
             if isinstance(op, PutOp):
                 batch.puts[place_of(self.root, op.namespace, op.key)] = op
-            elif isinstance(op, SearchOp) and op.query and op.query not in batch.queries:
-                batch.queries.append(op.query)
-            elif not isinstance(op, GetOp | SearchOp | ListNamespacesOp):
+            elif isinstance(op, SearchOp):
+                batch.queries.extend({_query(op)} - {"", *batch.queries})
+            elif not isinstance(op, GetOp | ListNamespacesOp):
                 raise InvalidInput(f"expected a GetOp, SearchOp, PutOp or ListNamespacesOp, got {came(op)}")
         for place, op in batch.puts.items():
             if op.value is not None:
@@ -217,9 +219,10 @@ class AgentMemStore(BaseStore):
         offset = check_count(op.offset, "offset", low=0)
         branch = branch_of(self.root, op.namespace_prefix)
         conditions = condition_of(op.filter or {}, items.VALUE)
-        if not op.query:
+        query = _query(op)
+        if not query:
             return [(record, None) for record in self._newest(branch, [items.ANSWERS, *conditions], offset, limit)]
-        best = self._best(op.query, queries[op.query], branch, [items.INDEXED, *conditions], offset + limit)
+        best = self._best(query, queries[query], branch, [items.INDEXED, *conditions], offset + limit)
         shown: list[tuple[Record, float | None]] = [*best[offset : offset + limit]]
         if len(shown) < limit:
             after = max(0, offset - len(best))
@@ -297,3 +300,8 @@ class AgentMemStore(BaseStore):
                 ttl=[row["ttl"] for row in rows],
                 on_conflict="replace",
             )
+
+
+def _query(op: SearchOp) -> str:
+    """Return what a search asks for; nothing where there are only blanks."""
+    return op.query if op.query and op.query.strip() else ""
