@@ -79,3 +79,12 @@ def test_attention_over_blocks_is_measured():
     assert np.isfinite(output).all()
     assert [case.n_keys for case in cases] == [100, 1000, 4000]
     assert all(case.speedup > 0 for case in cases)
+
+
+def test_the_async_agent_hears_everybody_at_once_and_keeps_no_half_turn():
+    import asyncio
+
+    answers, what, count = asyncio.run(load("async_agent")["main"]())
+    assert "Ines" in answers["ada"]
+    assert "Porto" in answers["ben"]
+    assert (what, count) in (("undone", 4), ("said in time", 6), ("committed", 6))
