@@ -1,12 +1,14 @@
-"""The examples for LangChain, LangGraph and mem0 run alone, and do what they say."""
+"""The examples for LangChain, LangGraph and mem0 run alone, and do what they say; so does the page's code."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 def run(name, tmp_path):
@@ -39,3 +41,14 @@ def test_mem0_finds_what_it_was_told(tmp_path):
     text = run("mem0_memory", tmp_path)
     assert text.count("(score 0.") == 2
     assert text.index("flower pot") < text.index("peanuts")
+
+
+@pytest.mark.parametrize(("tag", "module"), [("langchain", "langchain_core"), ("langgraph", "langgraph.store.base")])
+def test_the_page_s_code_runs(tag, module, tmp_path, monkeypatch):
+    pytest.importorskip(module, reason=f'pip install "agentmem[{tag}]"')
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"^```python {tag}\n(.*?)^```$", page, re.M | re.S)
+    assert len(blocks) == 1
+    exec(compile(blocks[0], "docs/integrations.md", "exec"), {"__name__": "__docs__"})
+    assert list(tmp_path.glob("*.db"))
