@@ -22,6 +22,7 @@ from langgraph.store.memory import InMemoryStore  # noqa: E402
 import agentmem  # noqa: E402
 from agentmem.adapters.langgraph import AgentMemStore  # noqa: E402
 from agentmem.adapters.langgraph.names import branch_of, labels_of  # noqa: E402
+from agentmem.aio import AsyncMemoryStore  # noqa: E402
 
 pytestmark = pytest.mark.anyio
 DIMS = 8
@@ -553,6 +554,30 @@ async def test_coroutines_of_the_model_are_used_and_the_loop_is_free(monkeypatch
     assert threading.get_ident() not in threads
 
 
+async def test_a_batch_that_has_begun_when_its_task_is_cancelled_is_carried_out_whole(store, monkeypatch):
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    carry_out = store._carry_out
+
+    def slow(*args):
+        begun.set()
+        assert go_on.wait(60)
+        try:
+            return carry_out(*args)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(store, "_carry_out", slow)
+    task = asyncio.ensure_future(store.abatch([PutOp(("a",), key, {"text": "one"}) for key in "kl"]))
+    await asyncio.to_thread(begun.wait, 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    await asyncio.to_thread(ended.wait, 60)
+    monkeypatch.undo()
+    assert {item.key for item in await store.asearch(("a",))} == {"k", "l"}
+
+
 async def test_tasks_at_once(tmp_path):
     with opened(tmp_path / "memory.db") as store:
         await asyncio.gather(*(store.aput(("a",), str(number), {"text": "one", "n": number}) for number in range(20)))
@@ -581,6 +606,7 @@ def test_two_stores_in_one_file_are_apart(tmp_path):
         assert one.list_namespaces() == [("a", "b")]
         with one, two:
             pass
+        assert AgentMemStore(AsyncMemoryStore(shared), namespace="one").get(("a", "b"), "k").value == {"n": 1}
         assert shared.get("beside").text == "A memory beside"
         assert shared.count() == 3
 

@@ -29,6 +29,7 @@ from agentmem.adapters.langgraph import items
 from agentmem.adapters.langgraph.filters import condition_of
 from agentmem.adapters.langgraph.items import Place, found_item_of, item_of, place_of, place_of_record
 from agentmem.adapters.langgraph.names import branch_of, labels_of, matches
+from agentmem.aio import AsyncMemoryStore
 from agentmem.embed import checked
 from agentmem.errors import InvalidInput
 from agentmem.records import Float32, Record
@@ -88,7 +89,7 @@ class AgentMemStore(BaseStore):
 
     def __init__(
         self,
-        store: str | os.PathLike[str] | MemoryStore = "memory.db",
+        store: str | os.PathLike[str] | MemoryStore | AsyncMemoryStore = "memory.db",
         *,
         index: IndexConfig | None = None,
         ttl: TTLConfig | None = None,
@@ -100,6 +101,8 @@ class AgentMemStore(BaseStore):
         config: IndexConfig = {} if index is None else index
         embed = config.get("embed")
         model = None if embed is None else ensure_embeddings(embed)
+        if isinstance(store, AsyncMemoryStore):
+            store = store.store
         self._owned = not isinstance(store, MemoryStore)
         if isinstance(store, MemoryStore):
             if options:
@@ -153,7 +156,7 @@ class AgentMemStore(BaseStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """Carry out operations without blocking the event loop; see ``batch``.
 
-        Once the texts are embedded, a batch whose task is cancelled is carried out whole.
+        A batch whose task is cancelled is carried out whole or not at all.
         """
         batch = self._batch(ops)
         texts = batch.to_embed
