@@ -287,6 +287,10 @@ async def test_namespaces_are_apart(model):
         assert ids_of(ours.similarity_search("the key")) == ["1"]
         assert ids_of(await theirs.asimilarity_search_by_vector(model.vector("the key"))) == ["2"]
         assert len(everything.similarity_search("the key")) == 2
+        assert ids_of(everything.similarity_search("the key", namespace="theirs")) == ["2"]
+        for call in (ours.similarity_search, lambda text, **options: ours.add_texts([text], **options)):
+            with pytest.raises(TypeError, match="namespace"):
+                call("the key", namespace="theirs")
         assert ids_of(ours.get_by_ids(["1", "2"])) == ["1"]
         assert ours.delete(["2"])
         assert await ours.adelete(["2"])

@@ -1,6 +1,7 @@
 """LangGraph's store: against its own store in memory on random operations, and what that one does not have."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 REASON = 'pip install "agentmem[langgraph]"'
 pytest.importorskip("langgraph.store.base", reason=REASON)
 
-from hypothesis import Phase, given, settings  # noqa: E402
+from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from langgraph.store.base import GetOp, InvalidNamespaceError, ListNamespacesOp, MatchCondition, PutOp, SearchOp  # noqa: E402
 from langgraph.store.memory import InMemoryStore  # noqa: E402
@@ -21,6 +22,7 @@ from langgraph.store.memory import InMemoryStore  # noqa: E402
 import agentmem  # noqa: E402
 from agentmem.adapters.langgraph import AgentMemStore  # noqa: E402
 from agentmem.adapters.langgraph.names import branch_of, labels_of  # noqa: E402
+from agentmem.aio import AsyncMemoryStore  # noqa: E402
 
 pytestmark = pytest.mark.anyio
 DIMS = 8
@@ -121,7 +123,9 @@ lists = st.builds(
     limit=st.just(1_000),
     offset=st.just(0),
 )
-batches = st.lists(st.lists(puts | puts | gets | searches | lists, min_size=1, max_size=8), min_size=2, max_size=8)
+batches = st.lists(
+    st.lists(puts | puts | puts | searches | searches | gets | lists, min_size=1, max_size=8), min_size=2, max_size=8
+)
 
 
 def same(op, ours, theirs, model):
@@ -147,7 +151,7 @@ def same(op, ours, theirs, model):
 
 
 def content(item):
-    return item.namespace, item.key, repr(sorted(item.value.items()))
+    return item.namespace, item.key, json.dumps(item.value, sort_keys=True)
 
 
 def drop_empty(model):
@@ -156,7 +160,7 @@ def drop_empty(model):
         del model._data[namespace]
 
 
-@settings(max_examples=150, phases=[Phase.generate])
+@settings(max_examples=150)
 @given(batches)
 def test_it_does_what_the_store_in_memory_does(drawn):
     model = Model(index=INDEX)
@@ -169,7 +173,7 @@ def test_it_does_what_the_store_in_memory_does(drawn):
                 same(op, mine, its, model)
 
 
-@settings(max_examples=30, phases=[Phase.generate])
+@settings(max_examples=30)
 @given(batches)
 def test_coroutines_do_the_same(drawn):
     async def run():
@@ -246,6 +250,7 @@ def test_without_a_query_the_last_put_comes_first(store):
     assert [item.key for item in store.search(("a",), limit=2, offset=1)] == order[1:3]
     assert [item.key for item in store.search(("a",), limit=9, offset=5)] == order[5:]
     assert store.search(("a",), offset=6) == []
+    assert [item.key for item in store.search(("a",), query=" ")] == order
     assert [item.key for item in store.search(("a", "1"), filter={"n": {"$lt": 5}})] == ["3", "1"]
 
 
@@ -549,6 +554,30 @@ async def test_coroutines_of_the_model_are_used_and_the_loop_is_free(monkeypatch
     assert threading.get_ident() not in threads
 
 
+async def test_a_batch_that_has_begun_when_its_task_is_cancelled_is_carried_out_whole(store, monkeypatch):
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    carry_out = store._carry_out
+
+    def slow(*args):
+        begun.set()
+        assert go_on.wait(60)
+        try:
+            return carry_out(*args)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(store, "_carry_out", slow)
+    task = asyncio.ensure_future(store.abatch([PutOp(("a",), key, {"text": "one"}) for key in "kl"]))
+    await asyncio.to_thread(begun.wait, 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    await asyncio.to_thread(ended.wait, 60)
+    monkeypatch.undo()
+    assert {item.key for item in await store.asearch(("a",))} == {"k", "l"}
+
+
 async def test_tasks_at_once(tmp_path):
     with opened(tmp_path / "memory.db") as store:
         await asyncio.gather(*(store.aput(("a",), str(number), {"text": "one", "n": number}) for number in range(20)))
@@ -577,6 +606,7 @@ def test_two_stores_in_one_file_are_apart(tmp_path):
         assert one.list_namespaces() == [("a", "b")]
         with one, two:
             pass
+        assert AgentMemStore(AsyncMemoryStore(shared), namespace="one").get(("a", "b"), "k").value == {"n": 1}
         assert shared.get("beside").text == "A memory beside"
         assert shared.count() == 3
 
@@ -628,6 +658,24 @@ def test_operations_that_do_not_exist_are_refused(store):
         with pytest.raises(ValueError, match="must be an integer"):
             store.search(("a",), **wrong)
     assert store.store.count() == 0
+
+
+def test_a_store_that_is_open_for_reading_only(tmp_path):
+    with opened(tmp_path / "memory.db") as store:
+        store.put(("a",), "k", {"text": "one"}, ttl=5)
+    with opened(tmp_path / "memory.db", read_only=True, ttl={"refresh_on_read": False}) as store:
+        assert store.get(("a",), "k").value == {"text": "one"}
+        assert store.search(("a",), query="one")[0].key == "k"
+        with pytest.raises(agentmem.StoreReadOnly):
+            store.put(("a",), "k", {})
+
+
+@pytest.mark.parametrize("mechanism", ["auto", "dense"])
+def test_a_query_of_which_the_model_knows_nothing(mechanism):
+    with AgentMemStore(":memory:", mechanism=mechanism) as store:
+        store.put(("a",), "k", {"text": "zzxxqq under the flower pot"})
+        found = store.search(("a",), query="zzxxqq")
+        assert [item.key for item in found] == ["k"]
 
 
 async def test_a_closed_store_says_so(store):

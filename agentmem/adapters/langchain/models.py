@@ -47,14 +47,12 @@ def embedder_for(embeddings: Embeddings, name: str | None = None, dimension: int
     )
 
 
-def check_model(store: MemoryStore, embeddings: Embeddings | None, name: str | None = None) -> None:
-    """Refuse a model that an open store was not made with; None is the store's own.
+def check_model(store: MemoryStore, embeddings: Embeddings, name: str | None = None) -> None:
+    """Refuse a model that an open store was not made with.
 
     Raises:
         EmbedderMismatch: the message says what to do.
     """
-    if embeddings is None:
-        return
     stored = store.identity.embedder
     wanted = model_name(embeddings) if name is None else name
     if wanted != stored:

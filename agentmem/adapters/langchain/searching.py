@@ -44,8 +44,12 @@ class Searching(VectorStore):
         """Return the arguments of ``search``; a vector alone is compared by itself, whatever ranks texts."""
         if query is not None and vector is not None and not np.any(vector):
             vector = None  # the model knows no word of it: the words themselves are looked for
-        defaults = {"namespace": self.namespace, "mechanism": "auto" if query is None else self.mechanism}
-        return defaults | options | {"embedding": vector, "k": k}
+        options = {"mechanism": "auto" if query is None else self.mechanism} | options
+        return dict(embedding=vector, k=k, **self._scope(), **options)
+
+    def _scope(self) -> dict[str, str]:
+        """Return the namespace as an argument; a call may have one of its own where this has none."""
+        return {} if self.namespace is None else {"namespace": self.namespace}
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
         """Return the documents that fit a text best.

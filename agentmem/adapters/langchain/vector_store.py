@@ -28,8 +28,8 @@ class AgentMemVectorStore(Searching):
     Args:
         store: a path, or a store that is open and stays the caller's to close.
         embedding: the model of documents and queries; the store's own embedder when None.
-        namespace: documents are written there and found there only; when None they are written to "" and everything in
-            the store is found.
+        namespace: documents are written there and found there only.  When None they are written to "" and everything
+            in the store is found, unless a call has a namespace of its own.
         mechanism: what ranks a search by text; see ``MemoryStore.search``.  "auto" is hybrid, "dense" compares vectors
             alone.  A search by vector is dense.
         embedding_name: what the store is stamped with; ``model_name`` of the model when None.
@@ -73,7 +73,8 @@ class AgentMemVectorStore(Searching):
             if options:
                 raise InvalidInput(f"a store that is open keeps its options; leave out {', '.join(options)}")
             self.async_store = store if isinstance(store, AsyncMemoryStore) else AsyncMemoryStore(store)
-            check_model(self.store, embedding, embedding_name)
+            if embedding is not None:
+                check_model(self.store, embedding, embedding_name)
         else:
             if embedding is not None:
                 options["embedder"] = embedder_for(embedding, embedding_name, options.get("dimension"))
@@ -156,22 +157,30 @@ class AgentMemVectorStore(Searching):
         return checked(vectors, count, identity.dimension, identity.embedder) if count else None
 
     def _write(self, texts: Any, vectors: Any, metadatas: Any, ids: Any, options: dict[str, Any]) -> list[str]:
+        columns = self._columns(vectors, metadatas, ids)
+        contested = self._contested(ids)
+        if not contested:
+            return self.store.add_many(texts, **columns, **options)
         with self.store.transaction():
-            self._refuse_foreign(self.store.get_many(self._contested(ids)))
-            return self.store.add_many(texts, **self._columns(vectors, metadatas, ids), **options)
+            self._refuse_foreign(self.store.get_many(contested))
+            return self.store.add_many(texts, **columns, **options)
 
     async def _awrite(self, texts: Any, vectors: Any, metadatas: Any, ids: Any, options: dict[str, Any]) -> list[str]:
+        columns = self._columns(vectors, metadatas, ids)
+        contested = self._contested(ids)
+        if not contested:
+            return await self.async_store.add_many(texts, **columns, **options)
         async with self.async_store.transaction():
-            self._refuse_foreign(await self.async_store.get_many(self._contested(ids)))
-            return await self.async_store.add_many(texts, **self._columns(vectors, metadatas, ids), **options)
+            self._refuse_foreign(await self.async_store.get_many(contested))
+            return await self.async_store.add_many(texts, **columns, **options)
 
     def _columns(self, vectors: Any, metadatas: Any, ids: Any) -> dict[str, Any]:
         return {
             "embeddings": vectors,
             "metadatas": metadatas,
             "ids": ids,
-            "namespace": self.namespace or "",
             "on_conflict": "replace",
+            **self._scope(),
         }
 
     def _contested(self, ids: Sequence[str | None] | None) -> list[str]:

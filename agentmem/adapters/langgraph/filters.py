@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from agentmem.adapters.paths import key_path
 from agentmem.errors import InvalidFilter
 from agentmem.validation import shown
 
@@ -32,7 +33,7 @@ def condition_of(filter: Mapping[str, Any], path: str) -> list[Condition]:
     for key, wanted in filter.items():
         if not isinstance(key, str):
             raise InvalidFilter(f"a filter names keys of the value, which are strings, got {shown(key)}")
-        place = f"{path}.{key.replace(chr(92), chr(92) * 2).replace('.', chr(92) + '.')}"
+        place = f"{path}.{key_path(key)}"
         if not isinstance(wanted, Mapping):
             conditions.append(_equal(place, wanted))
         elif any(isinstance(name, str) and name.startswith("$") for name in wanted):

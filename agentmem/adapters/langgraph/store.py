@@ -29,6 +29,7 @@ from agentmem.adapters.langgraph import items
 from agentmem.adapters.langgraph.filters import condition_of
 from agentmem.adapters.langgraph.items import Place, found_item_of, item_of, place_of, place_of_record
 from agentmem.adapters.langgraph.names import branch_of, labels_of, matches
+from agentmem.aio import AsyncMemoryStore
 from agentmem.embed import checked
 from agentmem.errors import InvalidInput
 from agentmem.records import Float32, Record
@@ -68,6 +69,7 @@ class AgentMemStore(BaseStore):
             "embed" the store's own embedder is used, the bundled one for a path; without "fields" an item is found by
             the whole of its value.
         ttl: LangGraph's ``TTLConfig``.  Items that have expired are never returned; ``sweep_ttl`` frees their place.
+            Letting an item live on that is read is a write: a read-only store needs {"refresh_on_read": False}.
         mechanism: what ranks a search with a query; see ``MemoryStore.search``.  "auto" is hybrid, "dense" compares
             vectors alone.  A score is the best one among an item's fields, higher is better.
         namespace: the branch of the store under which everything lies.
@@ -87,7 +89,7 @@ class AgentMemStore(BaseStore):
 
     def __init__(
         self,
-        store: str | os.PathLike[str] | MemoryStore = "memory.db",
+        store: str | os.PathLike[str] | MemoryStore | AsyncMemoryStore = "memory.db",
         *,
         index: IndexConfig | None = None,
         ttl: TTLConfig | None = None,
@@ -99,11 +101,14 @@ class AgentMemStore(BaseStore):
         config: IndexConfig = {} if index is None else index
         embed = config.get("embed")
         model = None if embed is None else ensure_embeddings(embed)
+        if isinstance(store, AsyncMemoryStore):
+            store = store.store
         self._owned = not isinstance(store, MemoryStore)
         if isinstance(store, MemoryStore):
             if options:
                 raise InvalidInput(f"a store that is open keeps its options; leave out {', '.join(options)}")
-            check_model(store, model, embedding_name)
+            if model is not None:
+                check_model(store, model, embedding_name)
             self.store = store
         else:
             if model is not None:
@@ -151,7 +156,7 @@ class AgentMemStore(BaseStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """Carry out operations without blocking the event loop; see ``batch``.
 
-        Once the texts are embedded, a batch whose task is cancelled is carried out whole.
+        A batch whose task is cancelled is carried out whole or not at all.
         """
         batch = self._batch(ops)
         texts = batch.to_embed
@@ -164,9 +169,9 @@ class AgentMemStore(BaseStore):
         for op in batch.ops:
             if isinstance(op, PutOp):
                 batch.puts[place_of(self.root, op.namespace, op.key)] = op
-            elif isinstance(op, SearchOp) and op.query and op.query not in batch.queries:
-                batch.queries.append(op.query)
-            elif not isinstance(op, GetOp | SearchOp | ListNamespacesOp):
+            elif isinstance(op, SearchOp):
+                batch.queries.extend({_query(op)} - {"", *batch.queries})
+            elif not isinstance(op, GetOp | ListNamespacesOp):
                 raise InvalidInput(f"expected a GetOp, SearchOp, PutOp or ListNamespacesOp, got {came(op)}")
         for place, op in batch.puts.items():
             if op.value is not None:
@@ -217,9 +222,10 @@ class AgentMemStore(BaseStore):
         offset = check_count(op.offset, "offset", low=0)
         branch = branch_of(self.root, op.namespace_prefix)
         conditions = condition_of(op.filter or {}, items.VALUE)
-        if not op.query:
+        query = _query(op)
+        if not query:
             return [(record, None) for record in self._newest(branch, [items.ANSWERS, *conditions], offset, limit)]
-        best = self._best(op.query, queries[op.query], branch, [items.INDEXED, *conditions], offset + limit)
+        best = self._best(query, queries[query], branch, [items.INDEXED, *conditions], offset + limit)
         shown: list[tuple[Record, float | None]] = [*best[offset : offset + limit]]
         if len(shown) < limit:
             after = max(0, offset - len(best))
@@ -297,3 +303,8 @@ class AgentMemStore(BaseStore):
                 ttl=[row["ttl"] for row in rows],
                 on_conflict="replace",
             )
+
+
+def _query(op: SearchOp) -> str:
+    """Return what a search asks for; nothing where there are only blanks."""
+    return op.query if op.query and op.query.strip() else ""
