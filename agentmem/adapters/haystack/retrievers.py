@@ -58,7 +58,19 @@ class _Retriever:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Any:
         """Return the component that ``to_dict`` returned."""
-        return default_from_dict(cls, data)
+        given = data.get("init_parameters", {})
+        store = given.get("document_store")
+        if isinstance(store, dict):
+            given = {**given, "document_store": AgentMemDocumentStore.from_dict(store)}
+        return default_from_dict(cls, {**data, "init_parameters": given})
+
+    def close(self) -> None:
+        """Close the document store, which is opened again when it is needed."""
+        self.document_store.close()
+
+    async def close_async(self) -> None:
+        """Close the document store, which is opened again when it is needed."""
+        await self.document_store.close_async()
 
     def _options(
         self, filters: dict[str, Any] | None, top_k: int | None, return_embedding: bool | None
