@@ -8,6 +8,7 @@ from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput
 from agentmem.identity import keep_calibration
 from agentmem.rerank.evidence import MIN_BACKGROUND, Background, measure_background
+from agentmem.telemetry import timed
 
 if TYPE_CHECKING:
     from agentmem.index.view import View
@@ -19,6 +20,7 @@ SAMPLE = 2_048
 class CalibrationVerbs(StoreCore):
     """calibrate."""
 
+    @timed()
     def calibrate(self) -> Background:
         """Measure how the store's vectors score against each other, and keep that in the store; committed on return.
 

@@ -16,6 +16,7 @@ from agentmem.core import StoreCore
 from agentmem.errors import SegmentDamaged, StoreBusy, StoreReadOnly
 from agentmem.progress import track
 from agentmem.storage import copies
+from agentmem.telemetry import timed, told
 
 
 @contextmanager
@@ -74,6 +75,7 @@ class VerifyReport:
 class CareVerbs(StoreCore):
     """merge, optimize, wait_for_merge, vacuum, backup, verify, check."""
 
+    @timed()
     def merge(self) -> maintenance.MergeReport:
         """Merge the tail into the index now, if another process is not doing so.
 
@@ -82,6 +84,7 @@ class CareVerbs(StoreCore):
         """
         return self._merge(full=False, report=lambda _: None)
 
+    @timed()
     def optimize(self, progress: bool = False, threads: int | None = None) -> maintenance.MergeReport:
         """Rebuild the index over all live records.
 
@@ -119,6 +122,7 @@ class CareVerbs(StoreCore):
         timeout = None if timeout is None else check.check_number(timeout, "timeout", low=0.0, high=TIMEOUT_MAX)
         return self._merger is None or self._merger.wait(timeout)
 
+    @timed()
     def vacuum(self) -> None:
         """Give back free space and overwrite what was deleted, in the database and, by a rebuild, in the index.
 
@@ -129,6 +133,7 @@ class CareVerbs(StoreCore):
         if self._merge(full=True, report=lambda _: None).busy:
             raise StoreBusy(f"{self.path}: another process is merging the index; retry when it is done")
 
+    @told()
     def backup(self, path: str | os.PathLike[str], progress: bool = False) -> int:
         """Copy the store to a new file, while others may read and write it; return the bytes written.
 
@@ -160,6 +165,7 @@ class CareVerbs(StoreCore):
         records, problems = copies.verify(check.check_path(path))
         return VerifyReport(tuple(problems), records)
 
+    @told()
     def check(self, sample: int = 100) -> CheckReport:
         """Check everything: SQLite's integrity, the full-text index, checksums of segments, agreement of index and
         records, and the recall of the index against an exact scan.

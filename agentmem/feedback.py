@@ -10,6 +10,7 @@ from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput, NotFound
 from agentmem.records import Feedback, Hit
 from agentmem.storage.reader import Reader
+from agentmem.telemetry import timed
 
 Judged = Sequence[str | Hit]
 
@@ -17,6 +18,7 @@ Judged = Sequence[str | Hit]
 class FeedbackVerbs(StoreCore):
     """feedback, feedback_log."""
 
+    @timed()
     def feedback(
         self,
         query: str | None = None,

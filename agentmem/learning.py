@@ -19,6 +19,7 @@ from agentmem.rerank.promotion import Comparison, Fitted, learn
 from agentmem.rerank.training import Judged
 from agentmem.rerank.weights import HeadWeights, start
 from agentmem.search import Observation, Searcher
+from agentmem.telemetry import timed
 from agentmem.weights import MECHANISM, StoreWeights, active_weights
 
 USED = 0.3
@@ -240,6 +241,7 @@ class LearningVerbs(StoreCore):
         """The learned weights: ``history()``, ``active()``, ``get()``, ``install()`` and ``rollback()``."""
         return StoreWeights(self)
 
+    @timed()
     def learn(self, *, seed: int = 0, progress: bool = False) -> LearnReport:
         """Learn from the feedback how to rank; the new weights rank only if they win on feedback that they did not see.
 

@@ -30,6 +30,7 @@ from agentmem.live_index import index_folder
 from agentmem.rows import Rows
 from agentmem.storage.database import Database
 from agentmem.storage.manifest import SegmentRow
+from agentmem.telemetry import operation
 
 log = logging.getLogger("agentmem.maintenance")
 
@@ -351,7 +352,10 @@ class BackgroundMerger:
         return not watcher.is_alive()
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        _, errors = process.communicate()
+        with operation("merge", self._path) as span:
+            _, errors = process.communicate()
+            if process.returncode and span is not None:
+                span.set_attribute("error.type", f"exit code {process.returncode}")
         if process.returncode:
             log.error("the background merge failed (%d): %s", process.returncode, errors.decode(errors="replace"))
         else:

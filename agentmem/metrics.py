@@ -84,22 +84,27 @@ class Metrics:
 
 
 class StopWatch:
-    """Split times of one call, recorded together when it ends."""
+    """Split times of one call, recorded together when it ends.
 
-    __slots__ = ("_laps", "_last", "_metrics", "_start")
+    Attributes:
+        start: when it was made, by ``time.perf_counter``.
+        laps: name and seconds, in their order.
+    """
+
+    __slots__ = ("_last", "_metrics", "laps", "start")
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._laps: list[tuple[str, float]] = []
-        self._start = self._last = perf_counter()
+        self.laps: list[tuple[str, float]] = []
+        self.start = self._last = perf_counter()
 
     def lap(self, name: str) -> None:
         """Take the time since the last lap."""
         now = perf_counter()
-        self._laps.append((name, now - self._last))
+        self.laps.append((name, now - self._last))
         self._last = now
 
     def stop(self, name: str) -> None:
         """Record every lap, and the time since the watch was made under ``name``."""
-        self._laps.append((name, perf_counter() - self._start))
-        self._metrics.record(self._laps)
+        self.laps.append((name, perf_counter() - self.start))
+        self._metrics.record(self.laps)

@@ -8,14 +8,16 @@ from typing import Any
 from agentmem import validation as check
 from agentmem.core import StoreCore
 from agentmem.errors import NotFound
+from agentmem.prometheus import store_page
 from agentmem.records import Change, Float32, Record
+from agentmem.telemetry import RETURNED, told
 from agentmem.weights import active_weights
 
 Filter = Mapping[str, Any]
 
 
 class ReadingVerbs(StoreCore):
-    """get, get_many, vector, links, count, iterate, changes, namespaces, stats, info, explain_plan."""
+    """get, get_many, vector, links, count, iterate, changes, namespaces, stats, metrics_text, info, explain_plan."""
 
     def get(self, id: str) -> Record:
         """Return the record with this id.
@@ -28,6 +30,7 @@ class ReadingVerbs(StoreCore):
             raise NotFound(f"no record with id {id!r}")
         return record
 
+    @told(RETURNED)
     def get_many(self, ids: Sequence[str]) -> list[Record | None]:
         """Return the records with these ids, in their order; None where there is none or it has expired."""
         now = check.wall_clock()
@@ -118,6 +121,10 @@ class ReadingVerbs(StoreCore):
                 "cache": self.cache.summary(),
                 "latency": self.metrics.summary(),
             }
+
+    def metrics_text(self) -> str:
+        """Return ``stats`` in Prometheus' text format, version 0.0.4: no text, no id, no namespace is in it."""
+        return store_page(self.stats())
 
     def info(self) -> dict[str, Any]:
         """Return what the store is and what it holds: identity, tables, segments, the index's problems, weights."""

@@ -19,6 +19,7 @@ from agentmem.progress import track
 from agentmem.records import Metric
 from agentmem.storage.database import Database
 from agentmem.storage.staging import Staging
+from agentmem.telemetry import timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class ReembedReport:
 class ReembeddingVerbs(StoreCore):
     """reembed."""
 
+    @timed()
     def reembed(
         self, embedder: object, *, metric: str | None = None, batch: int = 256, progress: bool = False
     ) -> ReembedReport:

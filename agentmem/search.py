@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pickle
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import repeat
+from math import copysign
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +26,10 @@ from agentmem.records import Explanation, Feedback, Float32, Hit, Int64, Query
 from agentmem.rerank.evidence import SOURCES
 from agentmem.rerank.fusion import Ranking
 from agentmem.rerank.learned import HeadTable, head_table, unit
+from agentmem.rerank.relevance import relevances
 from agentmem.storage.filters import Sql, compile_filter
 from agentmem.storage.reader import Reader
+from agentmem.telemetry import active
 
 FILTER_CACHE = 32
 """Filters whose matching labels are kept, per store; an entry counts only at the seq at which it was made."""
@@ -135,6 +138,7 @@ class Searcher:
                 kept = core.cache.get(key, view.seq, query.now)
                 if kept is not None:
                     watch.stop("search.cached")
+                    _tell(watch, ctx, cached=True)
                     return list(kept)
             hits, ctx = self._ranked(ctx, reader, view, watch)
             next_expiry = reader.next_expiry(query.now) if key is not None else None
@@ -144,6 +148,7 @@ class Searcher:
         if key is not None:
             core.cache.put(key, tuple(hits), view.seq, query.now, next_expiry)
         watch.stop(f"search.total.{ctx.attention_config.mechanism}")
+        _tell(watch, ctx, cached=False)
         core.merge_if_due(view)
         return hits
 
@@ -197,7 +202,10 @@ class Searcher:
             explanations = [_explain(ranking, found, place, ctx) for place in order.tolist()]
         origins = repeat(Origin(self._store, query))
         ranks = range(1, len(records) + 1)
-        ranked = zip(records, ranking.scores[order].tolist(), ranks, explanations, origins, strict=False)
+        scores: list[float] = ranking.scores[order].tolist()
+        cosines = _cosines(ctx.embedding, view, found.rows[order], ranking.dense[order])
+        shares = relevances(ctx.attention_config.mechanism, view.metric, scores)
+        ranked = zip(records, scores, ranks, explanations, origins, cosines, shares, strict=False)
         return [tuple.__new__(Hit, fields) for fields in ranked], ctx
 
     def scope(
@@ -270,12 +278,27 @@ def _key_of(filter: Mapping[str, Any] | None, namespace: str | None) -> tuple[by
         return compile_filter(filter, namespace), namespace
 
 
+def _tell(watch: StopWatch, ctx: SearchContext, *, cached: bool) -> None:
+    telemetry = active()
+    if telemetry is not None:
+        telemetry.searched(watch, ctx.text, ctx.query.namespace, ctx.attention_config.mechanism, cached)
+
+
 def _page(hits: list[Hit], query: Query) -> list[Hit]:
     """Return the hits asked for, ranked by their place among all."""
     if query.min_score is not None:
         hits = [hit for hit in hits if hit.score >= query.min_score]
     page = hits[query.offset : query.offset + query.k]
     return [hit if hit.rank == rank else hit._replace(rank=rank) for rank, hit in enumerate(page, query.offset + 1)]
+
+
+def _cosines(embedding: Float32 | None, view: View, rows: Int64, dense: Float32) -> Sequence[float | None]:
+    """Return the cosine of the query's vector and each row's; None where there is none."""
+    if embedding is None:
+        return [None] * len(rows)
+    if view.metric != "cosine":
+        dense = np.where(view.has_vector(rows), unit(view.vectors(rows)) @ unit(embedding), np.float32(np.nan))
+    return [None if each != each else each if -1.0 <= each <= 1.0 else copysign(1.0, each) for each in dense.tolist()]
 
 
 def _explain(ranking: Ranking, found: Candidates, place: int, ctx: SearchContext) -> Explanation:

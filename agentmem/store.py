@@ -22,6 +22,7 @@ from agentmem.reading import ReadingVerbs
 from agentmem.records import Float32, Hit, Query
 from agentmem.reembedding import ReembeddingVerbs
 from agentmem.search import Searcher
+from agentmem.telemetry import RETURNED, told
 from agentmem.writing import WritingVerbs
 
 
@@ -97,6 +98,7 @@ class MemoryStore(
         )
         self._searcher = Searcher(self)
 
+    @told(RETURNED)
     def search(
         self,
         text: str | None = None,
@@ -137,6 +139,7 @@ class MemoryStore(
         query = self._query(text, embedding, k, offset, namespace, filter, mechanism, ef, exact, min_score, explain)
         return self._searcher.run(query)
 
+    @told()
     def search_many(
         self, texts: Sequence[str] | None = None, *, embeddings: Any = None, **options: Any
     ) -> list[list[Hit]]:
@@ -173,6 +176,7 @@ class MemoryStore(
             reader.check_generation(index.identity.generation)
         return hits
 
+    @told()
     def knn(
         self,
         vectors: Any,

@@ -16,6 +16,8 @@ from agentmem.errors import InvalidInput, NotFound
 from agentmem.ingest import Draft
 from agentmem.progress import track
 from agentmem.records import NewRecord, Record
+from agentmem.telemetry import BATCH as SIZE
+from agentmem.telemetry import operation, timed
 from agentmem.validation import Timestamp
 
 OnConflict = Literal["error", "replace", "skip"]
@@ -28,6 +30,7 @@ KEEP: Any = object()
 class WritingVerbs(StoreCore):
     """add, upsert, add_many, add_messages, update, delete, delete_where, purge_expired, transaction."""
 
+    @timed()
     def add(
         self,
         text: str | None = None,
@@ -74,6 +77,7 @@ class WritingVerbs(StoreCore):
         )  # fmt: skip
         return self._insert(draft, overwrite=False)
 
+    @timed()
     def upsert(
         self,
         text: str | None = None,
@@ -111,6 +115,7 @@ class WritingVerbs(StoreCore):
                 writer.insert(record)
         return record.id
 
+    @timed(SIZE)
     def add_many(
         self,
         texts: Sequence[str | None] | None = None,
@@ -206,6 +211,7 @@ class WritingVerbs(StoreCore):
                 raise
             raise type(error)(f"in the batch that begins at record {start}: {error}") from error
 
+    @timed(SIZE)
     def add_messages(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -259,6 +265,7 @@ class WritingVerbs(StoreCore):
             writer.insert_many(records, on_conflict="error")
         return [record.id for record in records]
 
+    @timed()
     def update(
         self,
         id: str,
@@ -318,12 +325,14 @@ class WritingVerbs(StoreCore):
             raise NotFound(f"no record with id {id!r}")
         return updated
 
+    @timed()
     def delete(self, *ids: str) -> int:
         """Delete records by id; return how many there were.  Unknown ids are passed over."""
         names = [check.check_id(each) for each in ids]
         with self.database.transaction() as writer:
             return writer.delete(names)
 
+    @timed()
     def delete_where(self, filter: Mapping[str, Any] | None = None, namespace: str | None = None) -> int:
         """Delete every record that matches a filter, within a namespace; return how many.
 
@@ -335,6 +344,7 @@ class WritingVerbs(StoreCore):
             raise InvalidInput("delete_where needs a filter or a namespace; it would delete everything")
         return self._delete_matching(lambda reader: reader.ids_where(filter, namespace))
 
+    @timed()
     def purge_expired(self) -> int:
         """Delete the records that have expired (they are never found); return how many."""
         now = check.wall_clock()
@@ -347,9 +357,10 @@ class WritingVerbs(StoreCore):
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make several changes one commit; an exception undoes them all.  Reads inside see the changes."""
-        with self.database.transaction():
+        with operation("transaction", self.path), self.database.transaction():
             yield
 
+    @timed()
     def create_metadata_index(self, path: str) -> None:
         """Make filters on one metadata path (dotted) fast, whatever the size of the store."""
         with self.database.transaction() as writer:

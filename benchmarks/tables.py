@@ -221,6 +221,21 @@ def leaderboard() -> str:
     )
 
 
+def relevance() -> str:
+    """How far the relevance of hits is off, by mechanism and set."""
+    result = load("relevance")
+    names = list(result["lines"])
+    rows = []
+    for where, measured in result["sets"].items():
+        cells = [f"{measured[name]['ece']:.3f}" if name in measured else "" for name in names]
+        default = measured["hierarchy-heads" if "hierarchy-heads" in measured else "memory-heads"]
+        rows.append([where, f"{default['right']:.1%}", f"{default['relevance']:.1%}", *cells])
+    return table(["set / vectors", "right", "said", *names], rows) + (
+        "\n\nExpected calibration error over the ten best hits of each test query, ten bins; `right`: share of the "
+        "default's hits that are right, `said`: its mean relevance. `python benchmarks/relevance.py --data-root DIR`"
+    )
+
+
 def _goal(got: float, goal: float | None) -> str:
     """Return a ratio beside its goal, if it has one, and whether it was reached."""
     if goal is None:
@@ -264,6 +279,7 @@ RENDER: dict[str, Callable[[], str]] = {
     "speed": speed,
     "size": size,
     "leaderboard": leaderboard,
+    "relevance": relevance,
     "attention": attention,
 }
 

@@ -15,7 +15,11 @@ def load(name):
     return run_path(str(EXAMPLES / f"{name}.py"), run_name="example")
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+# Those of a framework are run where its adapter is tested.
+PLAIN = [path for path in sorted(EXAMPLES.glob("*.py")) if "agentmem.adapters" not in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.stem)
 def test_it_runs_alone(path, tmp_path):
     done = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -75,3 +79,12 @@ def test_attention_over_blocks_is_measured():
     assert np.isfinite(output).all()
     assert [case.n_keys for case in cases] == [100, 1000, 4000]
     assert all(case.speedup > 0 for case in cases)
+
+
+def test_the_async_agent_hears_everybody_at_once_and_keeps_no_half_turn():
+    import asyncio
+
+    answers, what, count = asyncio.run(load("async_agent")["main"]())
+    assert "Ines" in answers["ada"]
+    assert "Porto" in answers["ben"]
+    assert (what, count) in (("undone", 4), ("said in time", 6), ("committed", 6))

@@ -97,7 +97,13 @@ _lanes: ContextVar[tuple[Lane, ...]] = ContextVar("agentmem.lanes", default=())
 
 def enter_lane(lane: Lane) -> None:
     """Have this context, and tasks that are made in it, go by a lane until its end."""
-    _lanes.set((*(each for each in _lanes.get() if each.open), lane))
+    forget_lanes()
+    _lanes.set((*_lanes.get(), lane))
+
+
+def forget_lanes() -> None:
+    """Let go of the lanes of this context that have ended."""
+    _lanes.set(tuple(lane for lane in _lanes.get() if lane.open))
 
 
 def lane_of(key: object) -> Lane | None:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -21,8 +22,9 @@ from agentmem.validation import check_count
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_TURNED_AWAY: Any = object()
-"""What a write's thread returns, having done nothing, where a transaction has begun since the write had its turn."""
+
+class _TurnedAway(Exception):
+    """Leaves a thread with nothing done: a transaction has begun since the call had its turn."""
 
 
 class AsyncCore:
@@ -109,14 +111,13 @@ class AsyncCore:
             waits = self._store is not None and (decided or self._path == ":memory:")
             if waits:
                 await self._turns.take(self._timeout, str(self._path), hold=False)
-            result = await made.outcome(self._submit(made, call, waits), decided=decided)
-            if result is not _TURNED_AWAY:
-                return result
+            with suppress(_TurnedAway):
+                return await made.outcome(self._submit(made, call, waits), decided=decided)
 
     def _submit(self, made: Call, call: Callable[[MemoryStore], R], waits: bool) -> Future[R]:
         def run() -> R:
             if waits and self._turns.held:
-                return _TURNED_AWAY  # type: ignore[no-any-return]
+                raise _TurnedAway
             return call(self._opened())
 
         with self._lock:

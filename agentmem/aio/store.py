@@ -59,6 +59,7 @@ class AsyncMemoryStore(AsyncCore):
     changes = reads(MemoryStore.changes)
     namespaces = reads(MemoryStore.namespaces)
     stats = reads(MemoryStore.stats)
+    metrics_text = reads(MemoryStore.metrics_text)
     info = reads(MemoryStore.info)
     explain_plan = reads(MemoryStore.explain_plan)
 

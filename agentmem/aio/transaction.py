@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from types import TracebackType
 
-from agentmem.aio.calls import UNDONE, Call, Lane, done, end_of, enter_lane, lane_of
+from agentmem.aio.calls import UNDONE, Call, Lane, done, end_of, enter_lane, forget_lanes, lane_of
 from agentmem.aio.core import AsyncCore
 from agentmem.store import MemoryStore
 
@@ -27,7 +27,7 @@ class AsyncTransaction:
 
     async def __aenter__(self) -> None:
         """Begin; where the task is cancelled meanwhile, nothing has begun."""
-        store = await self._core._run(lambda store: store)
+        store = self._core._store or await self._core._run(lambda store: store)
         self._loop = asyncio.get_running_loop()
         self._call = Call(self._loop, store)
         self._lane = Lane(store)
@@ -53,6 +53,7 @@ class AsyncTransaction:
         """Commit, or undo after an exception; a task that is cancelled meanwhile is told which, as for any write."""
         self._undone = kind is not None
         self._lane.end()
+        forget_lanes()
         if kind is not GeneratorExit:
             with suppress(_Undone):
                 await self._call.outcome(self._held, decided=True)

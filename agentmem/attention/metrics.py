@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from agentmem.metrics import Metrics
+from agentmem.prometheus import family, page, timings
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,30 +140,27 @@ class AttentionMetrics:
 
     def prometheus(self) -> str:
         """Return the metrics in Prometheus' text format, version 0.0.4."""
-        every = {_label(name): metrics for name, metrics in self.all().items()}
-        lines = ["# HELP agentmem_attention_seconds Time of a call.", "# TYPE agentmem_attention_seconds summary"]
-        for label, m in every.items():
-            for quantile, value in (("0.5", m.p50_us), ("0.95", m.p95_us), ("0.99", m.p99_us)):
-                of = f'mechanism="{label}",quantile="{quantile}"'
-                lines.append(f"agentmem_attention_seconds{{{of}}} {value / 1e6:.9g}")
-            lines.append(f'agentmem_attention_seconds_sum{{mechanism="{label}"}} {m.mean_us * m.count / 1e6:.9g}')
-            lines.append(f'agentmem_attention_seconds_count{{mechanism="{label}"}} {m.count}')
-        for name, meaning, figure in (
+        every = {name: metrics.to_dict() for name, metrics in self.all().items()}
+        counters = (
             ("failures", "Calls that raised.", "failures"),
             ("cache_hits", "Calls answered from the cache.", "cache_hits"),
             ("saved_bytes", "Bytes of score matrices that were not held.", "bytes_saved"),
-        ):
-            metric = f"agentmem_attention_{name}_total"
-            lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} counter"]
-            lines += [f'{metric}{{mechanism="{label}"}} {getattr(m, figure)}' for label, m in every.items()]
-        lines += [
-            "# HELP agentmem_attention_peak_seconds Longest call.",
-            "# TYPE agentmem_attention_peak_seconds gauge",
-        ]
-        for label, m in every.items():
-            lines.append(f'agentmem_attention_peak_seconds{{mechanism="{label}"}} {m.peak_us / 1e6:.9g}')
-        return "\n".join(lines) + "\n"
-
-
-def _label(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        )
+        return page(
+            timings("agentmem_attention_seconds", "Time of a call.", "mechanism", every),
+            *(
+                family(
+                    f"agentmem_attention_{name}_total",
+                    "counter",
+                    meaning,
+                    [("", {"mechanism": mechanism}, each[figure]) for mechanism, each in every.items()],
+                )
+                for name, meaning, figure in counters
+            ),
+            family(
+                "agentmem_attention_peak_seconds",
+                "gauge",
+                "Longest call.",
+                [("", {"mechanism": mechanism}, each["peak_us"] / 1e6) for mechanism, each in every.items()],
+            ),
+        )

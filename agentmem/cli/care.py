@@ -42,10 +42,14 @@ def info_command(db: Path, as_json: bool) -> None:
 
 
 @click.command("stats", short_help="Count by namespace; show the index and latencies.")
+@click.option("--prometheus", is_flag=True, help="Print Prometheus' text format; no namespaces.")
 @store_options
-def stats_command(db: Path, as_json: bool) -> None:
+def stats_command(prometheus: bool, db: Path, as_json: bool) -> None:
     """Count memories by namespace, and tell what the store measures of itself."""
     with open_store(db, read_only=True) as store:
+        if prometheus:
+            click.echo(store.metrics_text(), nl=False)
+            return
         _show({"namespaces": store.namespaces(), **store.stats()}, as_json)
 
 

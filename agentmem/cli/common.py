@@ -125,7 +125,8 @@ def hit_json(hit: Hit) -> dict[str, Any]:
     explanation = None
     if hit.explanation is not None:
         explanation = asdict(hit.explanation) | {"heads": dict(hit.explanation.heads)}
-    return {"rank": hit.rank, "score": hit.score, **record_json(hit.record), "explanation": explanation}
+    figures = {name: getattr(hit, name) for name in ("rank", "score", "similarity", "relevance")}
+    return {**figures, **record_json(hit.record), "explanation": explanation}
 
 
 def console(*, stderr: bool = False) -> Console:

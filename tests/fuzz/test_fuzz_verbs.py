@@ -121,7 +121,7 @@ VERBS: dict[str, tuple[Given, Given]] = {
     "wait_for_merge": ({}, {"timeout": st.just(0.1)}),
     "optimize": ({}, {"progress": st.just(False)}),
 }  # fmt: skip
-PLAIN = {"calibrate", "close", "info", "merge", "purge_expired", "stats", "transaction", "vacuum"}
+PLAIN = {"calibrate", "close", "info", "merge", "metrics_text", "purge_expired", "stats", "transaction", "vacuum"}
 """Verbs that take no argument."""
 EXAMPLES = {
     "check": 20, "learn": 20, "backup": 60, "verify": 60, "optimize": 20, "create_metadata_index": 40, "search": 400,

@@ -167,6 +167,61 @@ async def test_a_thread_that_uses_the_same_store_keeps_it_out(path):
 
 
 @looped
+async def test_a_write_that_had_its_turn_leaves_the_thread_to_others_where_a_transaction_has_begun_since(path):
+    doorkeeper = Doorkeeper()
+    async with opened(path, doorkeeper, max_concurrency=1, timeout=30.0) as store:
+        await store.count()
+        searching = asyncio.create_task(store.search("slow question"))
+        await doorkeeper.waiting()
+        writing = [asyncio.create_task(store.add(text)) for text in ("kept", "withdrawn")]
+        await ticks(10)
+        async with store.transaction():
+            doorkeeper.go.set()
+            await searching
+            assert await apart(store.count()) == 0  # the only thread is free
+            assert not any(task.done() for task in writing)
+            writing[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing[1]
+        await writing[0]
+        assert await texts(store) == {"kept"}
+
+
+def test_threads_and_tasks_use_one_store_at_the_same_time(path):
+    with MemoryStore(path, embedder=vectors, timeout=30.0, merge="manual") as below:
+
+        def by_thread(name):
+            for number in range(20):
+                with below.transaction():
+                    below.add(f"{name} {number} a")
+                    below.add(f"{name} {number} b")
+                assert below.search(f"{name} {number} a", k=1)
+
+        async def by_tasks():
+            async with AsyncMemoryStore(below, max_concurrency=3) as store:
+
+                async def work(name):
+                    for number in range(10):
+                        async with store.transaction():
+                            await store.add(f"{name} {number} a")
+                            await store.add(f"{name} {number} b")
+                        assert await store.search(f"{name} {number} a", k=1)
+                        await store.add(f"{name} {number} c")
+
+                await asyncio.gather(*(work(f"task {number}") for number in range(4)))
+
+        threads = [threading.Thread(target=by_thread, args=(f"thread {number}",)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        asyncio.run(by_tasks())
+        for thread in threads:
+            thread.join()
+        found = {record.text for record in below.iterate()}
+        assert len(found) == below.count() == 2 * 20 * 2 + 4 * 10 * 3
+        assert below.check().ok
+
+
+@looped
 async def test_it_is_refused_where_the_store_is_read_only_or_closed(path):
     async with opened(path) as store:
         await store.add("a")
