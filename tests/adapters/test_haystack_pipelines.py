@@ -73,6 +73,12 @@ def test_a_retriever(store, run, kind):
     assert len(ids(run(kind(store, top_k=1), **query))) == 1
     assert len(ids(run(kind(store), **query, top_k=1))) == 1
     assert ids(run(kind(store), **query, top_k=0)) == []
+    scaled = run(kind(store, scale_score=True), **query)
+    assert ids(scaled) == ids(found)
+    assert scaled == run(kind(store), **query, scale_score=True)
+    relevances = [each.score for each in scaled["documents"]]
+    assert relevances == sorted(relevances, reverse=True)
+    assert all(0 <= each <= 1 for each in relevances)
     with_vectors = run(kind(store, return_embedding=True), **query)["documents"]
     assert all(each.embedding == vector(each.content) for each in with_vectors)
     assert all(each.embedding for each in run(kind(store), **query, return_embedding=True)["documents"])
