@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,15 @@ def test_its_example_runs_alone(framework, tmp_path):
     assert not done.stderr
     assert "open the sluice by two turns" in done.stdout.split("passages", 1)[1]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_what_the_page_says_runs(framework, tmp_path):
+    extra = FRAMEWORKS[framework][0]
+    pytest.importorskip(framework if framework == "haystack" else "llama_index.core", reason=f"agentmem[{extra}]")
+    page = (EXAMPLES.parent / "docs" / "integrations.md").read_text(encoding="utf-8")
+    code = re.findall(rf"^```python {extra}\n(.*?)^```$", page, re.M | re.S)
+    assert len(code) == 1
+    done = child("-W", "error", "-c", code[0], cwd=tmp_path, env={**os.environ, "HAYSTACK_TELEMETRY_ENABLED": "False"})
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
