@@ -82,9 +82,24 @@ class OpenedStore:
         return opened[1] if opened is not None else (await asyncio.to_thread(self._open))[1]
 
     def close(self) -> None:
-        """Close the store, if it was opened; then nothing can be asked of it."""
-        if self._opened is not None:
-            self._opened[0].close()
+        """Close the store, as Haystack closes what its components hold; a file is opened again when it is needed."""
+        opened = self._let_go()
+        if opened is not None:
+            opened[0].close()
+
+    async def close_async(self) -> None:
+        """Close the store, when the calls that have begun are done; see ``close``."""
+        opened = self._let_go()
+        if opened is not None:
+            await opened[1].close()
+            await asyncio.to_thread(opened[0].close)
+
+    def _let_go(self) -> tuple[MemoryStore, AsyncMemoryStore] | None:
+        with self._lock:
+            opened = self._opened
+            if self.path != ":memory:":
+                self._opened = None
+            return opened
 
     def _open(self) -> tuple[MemoryStore, AsyncMemoryStore]:
         with self._lock:

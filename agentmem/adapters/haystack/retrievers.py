@@ -18,6 +18,7 @@ class _Retriever:
         document_store: where to look.
         filters: Haystack's, for every run.
         top_k: how many documents at most.
+        scale_score: scores are the hits' relevance, in [0, 1].
         return_embedding: the documents have their embeddings.
         filter_policy: a run's filters go in place of those given here, or with them.
 
@@ -31,6 +32,7 @@ class _Retriever:
         document_store: AgentMemDocumentStore,
         filters: dict[str, Any] | None = None,
         top_k: int = 10,
+        scale_score: bool = False,
         return_embedding: bool = False,
         filter_policy: FilterPolicy | str = FilterPolicy.REPLACE,
     ) -> None:
@@ -41,6 +43,7 @@ class _Retriever:
         self.document_store = document_store
         self.filters = filters
         self.top_k = top_k
+        self.scale_score = scale_score
         self.return_embedding = return_embedding
         self.filter_policy = FilterPolicy.from_str(filter_policy) if isinstance(filter_policy, str) else filter_policy
 
@@ -51,6 +54,7 @@ class _Retriever:
             document_store=self.document_store,
             filters=self.filters,
             top_k=self.top_k,
+            scale_score=self.scale_score,
             return_embedding=self.return_embedding,
             filter_policy=self.filter_policy.value,
         )
@@ -58,14 +62,31 @@ class _Retriever:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Any:
         """Return the component that ``to_dict`` returned."""
-        return default_from_dict(cls, data)
+        given = data.get("init_parameters", {})
+        store = given.get("document_store")
+        if isinstance(store, dict):
+            given = {**given, "document_store": AgentMemDocumentStore.from_dict(store)}
+        return default_from_dict(cls, {**data, "init_parameters": given})
+
+    def close(self) -> None:
+        """Close the document store, which is opened again when it is needed."""
+        self.document_store.close()
+
+    async def close_async(self) -> None:
+        """Close the document store, which is opened again when it is needed."""
+        await self.document_store.close_async()
 
     def _options(
-        self, filters: dict[str, Any] | None, top_k: int | None, return_embedding: bool | None
+        self,
+        filters: dict[str, Any] | None,
+        top_k: int | None,
+        scale_score: bool | None,
+        return_embedding: bool | None,
     ) -> dict[str, Any]:
         return {
             "filters": apply_filter_policy(self.filter_policy, self.filters, filters),
             "top_k": self.top_k if top_k is None else top_k,
+            "scale_score": self.scale_score if scale_score is None else scale_score,
             "return_embedding": self.return_embedding if return_embedding is None else return_embedding,
         }
 
@@ -80,10 +101,11 @@ class AgentMemEmbeddingRetriever(_Retriever):
         query_embedding: list[float],
         filters: dict[str, Any] | None = None,
         top_k: int | None = None,
+        scale_score: bool | None = None,
         return_embedding: bool | None = None,
     ) -> dict[str, list[Document]]:
         """Return {"documents": ...}, best first, with their similarity as the score."""
-        options = self._options(filters, top_k, return_embedding)
+        options = self._options(filters, top_k, scale_score, return_embedding)
         return {"documents": self.document_store.embedding_retrieval(query_embedding, **options)}
 
     @component.output_types(documents=list[Document])
@@ -92,10 +114,11 @@ class AgentMemEmbeddingRetriever(_Retriever):
         query_embedding: list[float],
         filters: dict[str, Any] | None = None,
         top_k: int | None = None,
+        scale_score: bool | None = None,
         return_embedding: bool | None = None,
     ) -> dict[str, list[Document]]:
         """Return {"documents": ...}, best first, with their similarity as the score."""
-        options = self._options(filters, top_k, return_embedding)
+        options = self._options(filters, top_k, scale_score, return_embedding)
         return {"documents": await self.document_store.embedding_retrieval_async(query_embedding, **options)}
 
 
@@ -109,10 +132,11 @@ class AgentMemKeywordRetriever(_Retriever):
         query: str,
         filters: dict[str, Any] | None = None,
         top_k: int | None = None,
+        scale_score: bool | None = None,
         return_embedding: bool | None = None,
     ) -> dict[str, list[Document]]:
         """Return {"documents": ...}, best first, with BM25 as the score."""
-        options = self._options(filters, top_k, return_embedding)
+        options = self._options(filters, top_k, scale_score, return_embedding)
         return {"documents": self.document_store.keyword_retrieval(query, **options)}
 
     @component.output_types(documents=list[Document])
@@ -121,10 +145,11 @@ class AgentMemKeywordRetriever(_Retriever):
         query: str,
         filters: dict[str, Any] | None = None,
         top_k: int | None = None,
+        scale_score: bool | None = None,
         return_embedding: bool | None = None,
     ) -> dict[str, list[Document]]:
         """Return {"documents": ...}, best first, with BM25 as the score."""
-        options = self._options(filters, top_k, return_embedding)
+        options = self._options(filters, top_k, scale_score, return_embedding)
         return {"documents": await self.document_store.keyword_retrieval_async(query, **options)}
 
 
@@ -139,10 +164,11 @@ class AgentMemHybridRetriever(_Retriever):
         query_embedding: list[float] | None = None,
         filters: dict[str, Any] | None = None,
         top_k: int | None = None,
+        scale_score: bool | None = None,
         return_embedding: bool | None = None,
     ) -> dict[str, list[Document]]:
         """Return {"documents": ...}, best first; without ``query_embedding`` the store embeds the query if it can."""
-        options = self._options(filters, top_k, return_embedding)
+        options = self._options(filters, top_k, scale_score, return_embedding)
         return {"documents": self.document_store.hybrid_retrieval(query, query_embedding, **options)}
 
     @component.output_types(documents=list[Document])
@@ -152,8 +178,9 @@ class AgentMemHybridRetriever(_Retriever):
         query_embedding: list[float] | None = None,
         filters: dict[str, Any] | None = None,
         top_k: int | None = None,
+        scale_score: bool | None = None,
         return_embedding: bool | None = None,
     ) -> dict[str, list[Document]]:
         """Return {"documents": ...}, best first; without ``query_embedding`` the store embeds the query if it can."""
-        options = self._options(filters, top_k, return_embedding)
+        options = self._options(filters, top_k, scale_score, return_embedding)
         return {"documents": await self.document_store.hybrid_retrieval_async(query, query_embedding, **options)}

@@ -190,6 +190,8 @@ class AgentMemDocumentStore(RetrievalVerbs, FieldVerbs):
     def update_by_filter(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
         """Set some metadata of all documents that match, in one transaction; return how many.
 
+        The thread and position that the heads read stay those with which a document was written.
+
         Raises:
             FilterError: the filters cannot be understood, or there are none.
             DocumentStoreError: the metadata are not JSON.

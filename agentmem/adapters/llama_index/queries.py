@@ -13,7 +13,9 @@ from agentmem.adapters.llama_index.filters import translate
 from agentmem.adapters.mmr import maximal_marginal_relevance
 
 PREFETCH = 4
-"""MMR and weighted fusion choose from this many times as many hits as are wanted."""
+"""MMR chooses from this many times as many of the nearest as are wanted,"""
+FUSED = 10
+"""and weighted fusion from this many times as many of the best by equal weights."""
 MMR_THRESHOLD = 0.5
 
 
@@ -61,24 +63,24 @@ def plan_of(query: VectorStoreQuery, options: Mapping[str, Any]) -> Plan:
     Raises:
         ValueError: a mode that the store has not, or a query that lacks what the mode needs.
     """
-    k, mode = query.similarity_top_k, query.mode
+    k, mode = query.similarity_top_k, VectorStoreQueryMode(query.mode)
     arguments: dict[str, Any] = {"k": k, "filter": _filter(query)}
     if mode == VectorStoreQueryMode.DEFAULT:
-        return Plan({**arguments, "embedding": _embedding(query), "mechanism": "dense"}, k)
+        return Plan({**arguments, "embedding": _embedding(query, mode), "mechanism": "dense"}, k)
     if mode == VectorStoreQueryMode.TEXT_SEARCH:
-        return Plan({**arguments, "text": _text(query), "mechanism": "lexical"}, k)
+        return Plan({**arguments, "text": _text(query, mode), "mechanism": "lexical"}, k)
     if mode == VectorStoreQueryMode.HYBRID:
         k = k if query.hybrid_top_k is None else query.hybrid_top_k
-        both = {**arguments, "k": k, "text": _text(query), "embedding": _embedding(query)}
+        both = {**arguments, "k": k, "text": _text(query, mode), "embedding": _embedding(query, mode)}
         if query.alpha is None:
-            return Plan({**both, "mechanism": "memory-heads"}, k)
+            return Plan(both, k)
         if not 0 <= query.alpha <= 1:
             raise ValueError(f"alpha must be from 0 (words alone) to 1 (vectors alone), got {query.alpha}")
-        return Plan({**both, "k": PREFETCH * k, "mechanism": "convex", "explain": True}, k, alpha=query.alpha)
+        return Plan({**both, "k": FUSED * k, "mechanism": "convex", "explain": True}, k, alpha=query.alpha)
     if mode == VectorStoreQueryMode.MMR:
         threshold = options.get("mmr_threshold", query.mmr_threshold)
         prefetch = options.get("mmr_prefetch_k") or PREFETCH * k
-        nearest = {**arguments, "k": max(k, prefetch), "embedding": _embedding(query), "mechanism": "dense"}
+        nearest = {**arguments, "k": max(k, prefetch), "embedding": _embedding(query, mode), "mechanism": "dense"}
         return Plan(nearest, k, by_vectors=True, threshold=MMR_THRESHOLD if threshold is None else threshold)
     raise ValueError(f"query mode {mode.value!r} is not supported; there are default, text_search, hybrid and mmr")
 
@@ -93,13 +95,13 @@ def _filter(query: VectorStoreQuery) -> dict[str, Any]:
     return {"$and": parts}
 
 
-def _embedding(query: VectorStoreQuery) -> list[float]:
+def _embedding(query: VectorStoreQuery, mode: VectorStoreQueryMode) -> list[float]:
     if query.query_embedding is None:
-        raise ValueError(f"query mode {query.mode.value!r} needs query_embedding")
+        raise ValueError(f"query mode {mode.value!r} needs query_embedding")
     return query.query_embedding
 
 
-def _text(query: VectorStoreQuery) -> str:
+def _text(query: VectorStoreQuery, mode: VectorStoreQueryMode) -> str:
     if not query.query_str:
-        raise ValueError(f"query mode {query.mode.value!r} needs query_str")
+        raise ValueError(f"query mode {mode.value!r} needs query_str")
     return query.query_str

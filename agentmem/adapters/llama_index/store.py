@@ -32,7 +32,7 @@ class AgentMemVectorStore(BasePydanticVectorStore):
         namespace: the part of the store that is used; ids are unique in the whole of it.
 
     Raises:
-        InvalidInput: a new database without ``embed_dim``, or a namespace that ends in "/".
+        InvalidInput: a new database without ``embed_dim``, an open store with one, or a namespace that ends in "/".
         EmbedderMismatch: the database was made for other vectors.
     """
 
@@ -58,6 +58,8 @@ class AgentMemVectorStore(BasePydanticVectorStore):
         if namespace.endswith("/"):
             raise InvalidInput(f"namespace {namespace!r} ends in '/', which stands for a whole branch; leave that out")
         lent = isinstance(path, MemoryStore)
+        if lent and embed_dim is not None:
+            raise InvalidInput("a store that is open has its dimension; leave out embed_dim")
         where = path.path if isinstance(path, MemoryStore) else os.fspath(path)
         super().__init__(**{**fields, "path": where, "embed_dim": embed_dim, "namespace": namespace})
         self._lent = lent
@@ -153,9 +155,10 @@ class AgentMemVectorStore(BasePydanticVectorStore):
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the nodes that answer a query, best first, without embeddings.
 
-        DEFAULT ranks by the vectors' similarity. TEXT_SEARCH ranks by words (BM25). HYBRID ranks by ``memory-heads``,
-        or, where ``alpha`` is given, by that share of the vectors' and the rest of the words' scores, each scaled to
-        [0, 1]; it returns ``hybrid_top_k`` nodes where that is given. MMR chooses from the nearest ones those that are
+        DEFAULT ranks by the vectors' similarity. TEXT_SEARCH ranks by words (BM25). HYBRID ranks as the store does by
+        itself (``memory-heads``), or, where ``alpha`` is given, by that share of the vectors' and the rest of the
+        words' scores, each scaled to [0, 1], among ten times as many of the best by equal shares as are wanted; it
+        returns ``hybrid_top_k`` nodes where that is given. MMR chooses from the nearest ones those that are
         unlike each other; ``mmr_threshold`` is from 0 (diverse) to 1 (similar), 0.5 by default.
 
         Args:
