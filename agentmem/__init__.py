@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agentmem.aio import AsyncMemoryStore
     from agentmem.embed import CallableEmbedder, Embedder, StaticEmbedder
     from agentmem.errors import (
         AgentMemError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentMemError",
+    "AsyncMemoryStore",
     "AttentionConfig",
     "CallableEmbedder",
     "Change",
@@ -65,7 +67,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Return a public name from where it lives, imported when it is asked for: agentmem.attention loads no store."""
     if name in __all__:
-        for module in ("errors", "records", "hooks", "embed", "store", "reranking"):
+        for module in ("errors", "records", "hooks", "embed", "store", "reranking", "aio"):
             home = import_module(f"agentmem.{module}")
             if hasattr(home, name):
                 return globals().setdefault(name, getattr(home, name))

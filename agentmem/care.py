@@ -107,11 +107,17 @@ class CareVerbs(StoreCore):
         self.index.reload()
         return result
 
-    def wait_for_merge(self, timeout: float | None = None) -> None:
-        """Wait for the background merge that this store started, if one is running; for ``timeout`` seconds at most."""
+    def wait_for_merge(self, timeout: float | None = None) -> bool:
+        """Wait for the background merge that this store started, if one is running.
+
+        Args:
+            timeout: seconds at most; None for no end.
+
+        Returns:
+            Whether none is running now.
+        """
         timeout = None if timeout is None else check.check_number(timeout, "timeout", low=0.0, high=TIMEOUT_MAX)
-        if self._merger is not None:
-            self._merger.wait(timeout)
+        return self._merger is None or self._merger.wait(timeout)
 
     def vacuum(self) -> None:
         """Give back free space and overwrite what was deleted, in the database and, by a rebuild, in the index.

@@ -22,6 +22,7 @@ from agentmem.errors import HookFailed, InvalidInput
 from agentmem.records import Float32, Hit, Query
 from agentmem.rerank.query import QueryProfile, analyze_query_complexity, detect_task_type
 from agentmem.validation import check_choice
+from agentmem.waiting import wait
 
 log = logging.getLogger("agentmem.hooks")
 
@@ -189,25 +190,9 @@ class HookRegistry:
 def _context_of(result: SearchContext | Awaitable[SearchContext | None] | None, ctx: SearchContext) -> SearchContext:
     """Return the context that a hook's result stands for, waiting for it where it is a coroutine."""
     if inspect.isawaitable(result):
-        result = _wait(result)
+        result = wait(result)
     if result is None:
         return ctx
     if not isinstance(result, SearchContext):
         raise TypeError(f"a hook returns the SearchContext or None, got {type(result).__name__}")
     return result
-
-
-def _wait(awaitable: Awaitable[SearchContext | None]) -> SearchContext | None:
-    """Run a coroutine to its end, in a thread of its own where this one has a running event loop."""
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
-
-    async def run() -> SearchContext | None:
-        return await awaitable
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(run())
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, run()).result()

@@ -342,11 +342,13 @@ class BackgroundMerger:
             self._watcher = threading.Thread(target=self._watch, args=(self._process,), daemon=True)
             self._watcher.start()
 
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until the merge started here, if any, has ended."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the merge started here, if any, has ended; return whether it has."""
         watcher = self._watcher
-        if watcher is not None:
-            watcher.join(timeout)
+        if watcher is None:
+            return True
+        watcher.join(timeout)
+        return not watcher.is_alive()
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         _, errors = process.communicate()

@@ -73,7 +73,8 @@ class Ranker:
         config = ctx.attention_config
         name = check_mechanism(config.mechanism)
         if name == "dense" and found.dense is not None:
-            return fusion.Ranking(found.dense, found.dense[None], ("dense",), np.arange(len(found.rows)))
+            order = np.arange(len(found.rows))
+            return fusion.Ranking(found.dense, found.dense[None], ("dense",), order, found.dense)
         if name in fusion.FUSIONS:
             if name in ("memory-heads", "hierarchy-heads"):
                 evidence, features = self.observe(ctx, view, scope, found)

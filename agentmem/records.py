@@ -142,13 +142,28 @@ class Origin(Protocol):
 
 
 class Hit(NamedTuple):
-    """One search result.  ``score`` is higher-is-better; ``rank`` counts from 1; ``origin`` is its search."""
+    """One search result.
+
+    Attributes:
+        record: what was found.
+        score: higher is better; comparable within one mechanism only.
+        rank: counts from 1.
+        explanation: why it is where it is, where that was asked for.
+        origin: the search that it came from.
+        similarity: the cosine of the query's vector and the record's, in [-1, 1], whatever the store's metric; None
+            where one of them has none.
+        relevance: the score as a share of certainty in [0, 1] that the record is right, higher for higher scores of the
+            same mechanism; ``agentmem.rerank.relevance`` says how far it can be trusted.  None for a hit that comes
+            from no search.
+    """
 
     record: Record
     score: float
     rank: int
     explanation: Explanation | None = None
     origin: Origin | None = None
+    similarity: float | None = None
+    relevance: float | None = None
 
     def used(self) -> None:
         """Tell the store that this memory was of use: weaker evidence than to accept it, but no effort.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pickle
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import repeat
+from math import copysign
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from agentmem.records import Explanation, Feedback, Float32, Hit, Int64, Query
 from agentmem.rerank.evidence import SOURCES
 from agentmem.rerank.fusion import Ranking
 from agentmem.rerank.learned import HeadTable, head_table, unit
+from agentmem.rerank.relevance import relevances
 from agentmem.storage.filters import Sql, compile_filter
 from agentmem.storage.reader import Reader
 
@@ -197,7 +199,10 @@ class Searcher:
             explanations = [_explain(ranking, found, place, ctx) for place in order.tolist()]
         origins = repeat(Origin(self._store, query))
         ranks = range(1, len(records) + 1)
-        ranked = zip(records, ranking.scores[order].tolist(), ranks, explanations, origins, strict=False)
+        scores: list[float] = ranking.scores[order].tolist()
+        cosines = _cosines(ctx.embedding, view, found.rows[order], ranking.dense[order])
+        shares = relevances(ctx.attention_config.mechanism, view.metric, scores)
+        ranked = zip(records, scores, ranks, explanations, origins, cosines, shares, strict=False)
         return [tuple.__new__(Hit, fields) for fields in ranked], ctx
 
     def scope(
@@ -276,6 +281,15 @@ def _page(hits: list[Hit], query: Query) -> list[Hit]:
         hits = [hit for hit in hits if hit.score >= query.min_score]
     page = hits[query.offset : query.offset + query.k]
     return [hit if hit.rank == rank else hit._replace(rank=rank) for rank, hit in enumerate(page, query.offset + 1)]
+
+
+def _cosines(embedding: Float32 | None, view: View, rows: Int64, dense: Float32) -> Sequence[float | None]:
+    """Return the cosine of the query's vector and each row's; None where there is none."""
+    if embedding is None:
+        return [None] * len(rows)
+    if view.metric != "cosine":
+        dense = np.where(view.has_vector(rows), unit(view.vectors(rows)) @ unit(embedding), np.float32(np.nan))
+    return [None if each != each else each if -1.0 <= each <= 1.0 else copysign(1.0, each) for each in dense.tolist()]
 
 
 def _explain(ranking: Ranking, found: Candidates, place: int, ctx: SearchContext) -> Explanation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeGuard
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from agentmem.errors import AgentMemError, EmbeddingFailed
 from agentmem.records import Float32, Metric
+from agentmem.waiting import wait
 
 TokenIds = NDArray[np.unsignedinteger[Any]]
 
@@ -68,12 +70,16 @@ def has_tokens(embedder: Embedder) -> TypeGuard[TokenEmbedder]:
 def called(fn: Callable[[list[str]], Any], texts: Sequence[str], dimension: int | None, name: str) -> Float32:
     """Return what a function makes of texts, as a C-contiguous float32 array of shape (len(texts), dimension).
 
+    A coroutine function is waited for; see ``agentmem.waiting``.
+
     Raises:
         EmbeddingFailed: it raised, or returned something else than that; see ``checked``.
         AgentMemError: it raised one, which says by itself what to do.
     """
     try:
         vectors = fn(list(texts))
+        if inspect.isawaitable(vectors):
+            vectors = wait(vectors)
     except AgentMemError:
         raise
     except Exception as error:

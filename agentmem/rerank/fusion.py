@@ -32,12 +32,15 @@ class Ranking:
         parts: float32 (n_heads, m); the sum over the heads is the score.
         head_names: n_heads names.
         order: int64 (m,), the candidates from best to worst: by score, then by raw dense score, then by label.
+        dense: float32 (m,), similarity to the query's vector; NaN for a row without a vector, and where the query has
+            none.
     """
 
     scores: Float32
     parts: Float32
     head_names: tuple[str, ...]
     order: NDArray[np.int64]
+    dense: Float32
 
     def explain(self, candidate: int) -> dict[str, float]:
         """Return what each head gave a candidate, in points; heads that gave nothing are left out."""
@@ -49,7 +52,7 @@ def ranking_of(evidence: Evidence, table: Float32, names: tuple[str, ...]) -> Ra
     """Return the ranking by the sum of ``table``, float32 (n_heads, m), over its heads."""
     scores = table.sum(axis=0)
     order = np.lexsort((evidence.labels, -_or_last(evidence.dense), -scores))
-    return Ranking(scores, table, names, order)
+    return Ranking(scores, table, names, order, evidence.dense)
 
 
 def _or_last(values: Float32) -> Float32:

@@ -114,6 +114,11 @@ class Database:
         return self._pid != os.getpid()
 
     @property
+    def timeout(self) -> float:
+        """Return the seconds to wait for another writer."""
+        return self._timeout
+
+    @property
     def read_only(self) -> bool:
         """Say whether changes are refused."""
         return self._connection is None
