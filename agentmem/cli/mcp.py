@@ -86,6 +86,8 @@ def mcp_command(
     with _opened(db, read_only) as store:
         server = memory_server(store, namespace=namespace, read_only=read_only, toolset=toolset)
         if transport == "stdio":
+            # A thread waits for standard input, and nothing wakes it: Ctrl-C ends the process at once, as a kill does.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             serve_stdio(server)
             return
         made = None if no_token or token is not None else secrets.token_urlsafe(32)

@@ -18,7 +18,7 @@ MOST_HITS = 100
 MOST_IDS = 1_000
 
 Text = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)]
-Ids = Annotated[Sequence[str], Field(max_length=MOST_IDS)]
+Ids = Annotated[list[str], Field(max_length=MOST_IDS)]
 Metadata = Annotated[
     dict[str, Any] | None, Field(description='JSON object to filter by later, e.g. {"topic": "travel"}')
 ]
@@ -54,6 +54,7 @@ class Recalled(Memory):
 
     rank: int = Field(description="From 1, the best.")
     score: float = Field(description="Higher is better; comparable within one answer only.")
+    relevance: float | None = Field(default=None, description="From 0 to 1: how likely it is right, roughly.")
 
 
 class Recall(Answer):
@@ -180,7 +181,7 @@ class MemoryTools:
         metadata: Annotated[
             dict[str, Any] | None, Field(description="The new metadata, in place of all of the old.")
         ] = None,
-        importance: Importance | None = None,
+        importance: Annotated[float | None, Field(ge=0, le=1, description="The new importance.")] = None,
         ttl_seconds: Annotated[
             float | None, Field(ge=0, description="Forget it so long from now; 0: never by itself.")
         ] = None,
@@ -229,19 +230,27 @@ class MemoryTools:
     def feedback(
         self,
         query: Annotated[Text, Field(description="What was recalled with.")],
-        accepted: Annotated[Ids, Field(description="Ids of memories that answered it.")] = (),
-        rejected: Annotated[Ids, Field(description="Ids of memories that were wrong or beside the point.")] = (),
-        used: Annotated[Ids, Field(description="Ids of memories that you went on with: weaker evidence.")] = (),
-        shown: Annotated[Ids, Field(description="Ids of all that recall gave, in its order, if you know them.")] = (),
+        accepted: Annotated[Ids | None, Field(description="Ids of memories that answered it.")] = None,
+        rejected: Annotated[
+            Ids | None, Field(description="Ids of memories that were wrong or beside the point.")
+        ] = None,
+        used: Annotated[
+            Ids | None, Field(description="Ids of memories that you went on with: weaker evidence.")
+        ] = None,
+        shown: Annotated[
+            Ids | None, Field(description="Ids of all that recall gave, in its order, if you know them.")
+        ] = None,
     ) -> Noted:
         """Tell what a recall was worth, so that the store can learn to rank better. Judge one memory at least."""
+        named = {"accepted": accepted or [], "rejected": rejected or [], "used": used or [], "shown": shown or []}
         with self._store.transaction():
-            self._scope.require(self._store, [*accepted, *rejected, *used, *shown])
-            self._store.feedback(query, accepted=accepted, rejected=rejected, used=used, shown=shown)
-        return Noted(judged=len({*accepted, *rejected, *used}))
+            self._scope.require(self._store, [id for ids in named.values() for id in ids])
+            self._store.feedback(query, **named)
+        return Noted(judged=len({*named["accepted"], *named["rejected"], *named["used"]}))
 
     def _recalled(self, hit: Hit) -> Recalled:
-        return Recalled(**self._fields(hit.record), rank=hit.rank, score=round(hit.score, 4))
+        sure = None if hit.relevance is None else round(hit.relevance, 3)
+        return Recalled(**self._fields(hit.record), rank=hit.rank, score=round(hit.score, 4), relevance=sure)
 
     def _fields(self, record: Record) -> dict[str, Any]:
         return {
