@@ -6,8 +6,10 @@ import logging
 import secrets
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -87,8 +89,8 @@ def mcp_command(
         server = memory_server(store, namespace=namespace, read_only=read_only, toolset=toolset)
         if transport == "stdio":
             # A thread waits for standard input, and nothing wakes it: Ctrl-C ends the process at once, as a kill does.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            serve_stdio(server)
+            with _on(signal.SIGINT, signal.SIG_DFL):
+                serve_stdio(server)
             return
         made = None if no_token or token is not None else secrets.token_urlsafe(32)
 
@@ -97,8 +99,18 @@ def mcp_command(
             if made is not None:
                 click.echo(f"agentmem: token {made}", err=True)
 
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        serve_http(server, host=host, port=port, token=token or made, ready=ready)
+        with _on(signal.SIGTERM, lambda *_: sys.exit(0)):
+            serve_http(server, host=host, port=port, token=made if token is None else token, ready=ready)
+
+
+@contextmanager
+def _on(number: signal.Signals, handler: Any) -> Iterator[None]:
+    """Have a signal handled so for as long as the block runs."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _opened(db: Path, read_only: bool) -> MemoryStore:

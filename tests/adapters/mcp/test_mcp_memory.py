@@ -4,8 +4,7 @@ import threading
 
 import anyio
 import pytest
-from mcp import Client
-from mcp_kit import MEMORY, ask, names, refusal, run
+from mcp_kit import MEMORY, Client, ask, names, refusal, run
 
 import agentmem
 from agentmem.adapters.mcp import memory_server
@@ -210,7 +209,7 @@ REFUSED = [
     ("recall", {"query": " "}, "the query text is empty"),
     ("update", {"id": "nobody", "text": "x"}, "ids come from recall and remember"),
     ("update", {"id": "kept"}, "nothing to change; give text"),
-    ("forget", {"ids": []}, "ids: Value should have at least 1 item"),
+    ("forget", {"ids": []}, "ids: List should have at least 1 item"),
     ("forget", {"ids": "kept"}, "ids: Input should be a valid list"),
     ("list_namespaces", {"limit": 0}, "limit: Input should be greater than or equal to 1"),
     ("feedback", {"query": "x"}, "judges nothing"),
