@@ -31,6 +31,7 @@ COMMANDS = {
     "import": "transfer",
     "info": "care",
     "learn": "learning",
+    "mcp": "mcp",
     "optimize": "care",
     "recover": "recovery",
     "reembed": "care",

@@ -40,16 +40,20 @@ def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.meta["agentmem.debug"] = value
 
 
-def plain_options(command: F) -> F:
-    """Give a command ``--json`` and ``--debug``."""
-    command = click.option(
+def debug_option(command: F) -> F:
+    """Give a command ``--debug``."""
+    return click.option(
         "--debug", is_flag=True, is_eager=True, expose_value=False, callback=_debug, help="Show tracebacks."
     )(command)
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(command)
 
 
-def store_options(command: F) -> F:
-    """Give a command ``--db``, ``--json`` and ``--debug``."""
+def plain_options(command: F) -> F:
+    """Give a command ``--json`` and ``--debug``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(debug_option(command))
+
+
+def db_option(command: F) -> F:
+    """Give a command ``--db``."""
     return click.option(
         "--db",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -58,7 +62,12 @@ def store_options(command: F) -> F:
         show_envvar=True,
         show_default=True,
         help="The store.",
-    )(plain_options(command))
+    )(command)
+
+
+def store_options(command: F) -> F:
+    """Give a command ``--db``, ``--json`` and ``--debug``."""
+    return db_option(plain_options(command))
 
 
 def open_store(

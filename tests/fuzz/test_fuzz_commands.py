@@ -142,6 +142,12 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
         {"--data": files, "--vectors": texts, "--split": texts, "--exclude-category": texts, "--folds": texts}
         | {"--output": st.sampled_from(["w.npz", "folder", "nowhere/w"]), "--seed": numbers, **STORE},
     ),
+    "mcp": (
+        [],
+        {"--transport": st.sampled_from(["stdio", "stdio", "sse"]), "--host": texts, "--port": numbers}
+        | {"--token": texts, "--no-token": None, "--namespace": texts, "--read-only": None, "--db": stores}
+        | {"--toolset": texts | st.sampled_from(["memory", "graph", "all"]), "--debug": None},
+    ),
     "optimize": ([], STORE),
     "recover": ([stores], {"--output": files, **PLAIN}),
     "reembed": (
@@ -232,6 +238,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("command", sorted(ARGUMENTS))
 def test_a_command_line_works_or_is_refused_in_one_line(folder: Path, command: str) -> None:
+    if command == "mcp":
+        pytest.importorskip("mcp", reason='pip install "agentmem[mcp]"')
     codes = set()
     with MemoryStore(folder / "memory.db", merge="manual") as store:
         tables, before = kit.schema(store), kit.contents(store)
