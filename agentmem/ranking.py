@@ -146,7 +146,9 @@ class Ranker:
         """Gather what every head looks at."""
         count = len(found.rows)
         columns = view.columns(found.rows)
-        owner, offset, around = view.neighbours(found.rows, RADIUS, scope)
+        # What stands around a turn says what it is about whether a filter passes it or not.
+        everywhere = view.scope(ctx.query.namespace, ctx.query.now) if ctx.query.filter else scope
+        owner, offset, around = view.neighbours(found.rows, RADIUS, everywhere)
         every = distinct(np.concatenate([found.rows, around]))
         own, near = np.searchsorted(every, found.rows), np.searchsorted(every, around)
         token_offsets, tokens = view.tokens(found.rows)
