@@ -16,17 +16,19 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from agentmem.errors import HookFailed, InvalidInput
 from agentmem.records import Float32, Hit, Query
-from agentmem.rerank.query import QueryProfile, analyze_query_complexity, detect_task_type
+from agentmem.rerank.query import QueryProfile, TaskType, analyze_query_complexity, detect_task_type
 from agentmem.validation import check_choice
 
 log = logging.getLogger("agentmem.hooks")
 
 Point = Literal["pre-retrieval", "intelligence", "post-retrieval"]
 POINTS: tuple[Point, ...] = ("pre-retrieval", "intelligence", "post-retrieval")
+NO_CHOICES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -52,6 +54,8 @@ class SearchContext:
         profile: what the default pre-retrieval hook measured, None for a search by vector alone.
         hierarchy: the kinds of links that lead up a hierarchy of the store's records, from the intelligence hooks on;
             none where they carry none.
+        choices: task -> the mechanism that the store's feedback chose for it, there for the intelligence hooks of a
+            search by "auto"; tasks not in it have the default.
         task_type: "memory-retrieval", "code-analysis", "long-context", "swarm-coordination" or "default".
         attention_config: what will rank the candidates.
         recommended_attention: the mechanism that the intelligence hooks chose.
@@ -66,7 +70,8 @@ class SearchContext:
     ef: int | None
     profile: QueryProfile | None = None
     hierarchy: tuple[str, ...] = ()
-    task_type: str = "default"
+    choices: Mapping[str, str] = field(default_factory=lambda: NO_CHOICES)
+    task_type: TaskType = "default"
     attention_config: AttentionConfig = field(default_factory=lambda: AttentionConfig("auto"))
     recommended_attention: str | None = None
     reason: str = ""
@@ -90,8 +95,8 @@ def choose_mechanism(ctx: SearchContext) -> SearchContext:
     """Turn "auto" into the mechanism that is best on average for what is there; the default intelligence hook.
 
     Attention over dense candidates alone lowers quality, so a search by vector alone keeps the dense order; with a
-    text, the heads over memory structure rank.  Where links make the records a hierarchy, what the best candidates
-    have in common comes first.
+    text, the heads over memory structure rank, unless another mechanism won on the store's feedback on such queries
+    (``ctx.choices``).  Where links make the records a hierarchy, what the best candidates have in common comes first.
     """
     if ctx.attention_config.mechanism != "auto":
         ctx.reason = "asked for"
@@ -101,6 +106,9 @@ def choose_mechanism(ctx: SearchContext) -> SearchContext:
     elif ctx.text is None:
         ctx.attention_config.mechanism = "dense"
         ctx.reason = "a vector alone gives the heads nothing to weigh"
+    elif ctx.task_type in ctx.choices and ctx.embedding is not None:
+        ctx.attention_config.mechanism = ctx.choices[ctx.task_type]
+        ctx.reason = f"won on the feedback on {ctx.task_type} queries"
     else:
         ctx.attention_config.mechanism = "memory-heads"
         ctx.reason = f"{ctx.task_type} query with text"

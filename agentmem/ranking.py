@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ from agentmem.candidates import Candidates, evidence_of
 from agentmem.core import StoreCore
 from agentmem.depth import DepthMap
 from agentmem.errors import InvalidInput, UnknownMechanism
-from agentmem.hooks import SearchContext
+from agentmem.hooks import NO_CHOICES, SearchContext
 from agentmem.index.ragged import distinct
 from agentmem.index.scope import Scope
 from agentmem.index.segment import Segment
@@ -83,6 +85,11 @@ class Ranker:
                 ranking = fusion.rank(name, evidence, features)
             return _weighted(ranking, config.heads, evidence) if config.heads else ranking
         return self._attended(ctx, view, found)
+
+    def choices(self, reader: Reader, view: View) -> Mapping[str, str]:
+        """Return the mechanisms that feedback chose, by task; none where no learned weights are active."""
+        active = self._weights.at(reader, view.seq).weights
+        return NO_CHOICES if active is None else active.choices
 
     def observe(
         self, ctx: SearchContext, view: View, scope: Scope, found: Candidates

@@ -20,7 +20,7 @@ from typing import Any
 import machine
 import numpy as np
 
-from agentmem.learning import judged_searches
+from agentmem.learning import Case, judged_searches
 from agentmem.rerank.promotion import learn, ranked
 from agentmem.rerank.training import Judged
 from agentmem.rerank.weights import HeadWeights, start
@@ -44,10 +44,10 @@ class Searched:
         origin: the constants.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, change: Callable[[list[Case]], list[Case]] = lambda cases: cases) -> None:
         datasets = whole_set(folder, vectors=True, exclude_categories=(ADVERSARIAL,))
         names = sorted(file.stem for file in (folder / "qrels").glob("*.tsv"))
-        cases = [case for dataset in datasets for case in cases_from(dataset)]
+        cases = change([case for dataset in datasets for case in cases_from(dataset)])
         with filled_store(datasets[0], show=True) as store:
             self.searches = judged_searches(store, cases, lambda count: None)
             self.origin = start(store.identity.embedder, store.identity.dimension)
