@@ -5,8 +5,9 @@
 So many queries of a set's training (and development) splits, drawn by the seed, are the feedback; what is chosen from
 them under the promotion gate ranks the test queries.  Regret is the NDCG@10 of the mechanism that is best for the test
 queries, known only afterwards, less that of what was chosen.  Besides the labelled sets: all of them as one store, and
-CoSQA with each query's words, or its vector, exchanged for another query's, where the default is far from the best.
-The heads keep their constants, so that the choice is judged alone.  Writes results/selection.json.
+CoSQA with each query's words, or its vector, exchanged for another query's, where the default is far from the best;
+that alone, and in one store with LoCoMo, where one mechanism does not suit all tasks.  The heads keep their constants,
+so that the choice is judged alone.  Writes results/selection.json.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def main() -> None:
     sets = {name: Searched(options.data_root / name) for name in SETS}
     streams = {name: Stream([one]) for name, one in sets.items()} | {"all in one": Stream(list(sets.values()))}
     for name, words in (("cosqa, words of another query", True), ("cosqa, vector of another query", False)):
-        streams[name] = Stream([Searched(options.data_root / "cosqa", exchanged(words))])
+        changed = Searched(options.data_root / "cosqa", exchanged(words))
+        streams |= {name: Stream([changed]), f"locomo and {name}": Stream([sets["locomo"], changed])}
     results = {}
     for name, stream in streams.items():
         results[name] = measured(stream, options.seeds)
