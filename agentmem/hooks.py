@@ -51,7 +51,6 @@ class SearchContext:
         embedding: the query vector given by the caller, or by a pre-retrieval hook; None has the text embedded.
         candidates: how many candidates each source is asked for.
         ef: breadth of the graph search; None for the index's default.
-        profile: what the default pre-retrieval hook measured, None for a search by vector alone.
         hierarchy: the kinds of links that lead up a hierarchy of the store's records, from the intelligence hooks on;
             none where they carry none.
         choices: task -> the mechanism that the store's feedback chose for it, there for the intelligence hooks of a
@@ -61,6 +60,8 @@ class SearchContext:
         recommended_attention: the mechanism that the intelligence hooks chose.
         reason: why.
         hits: the ranked hits, before the offset and k are applied; there for post-retrieval hooks only.
+        profile: what the text that was asked for looks like, measured when it is first looked at; None for a search by
+            vector alone.
     """
 
     query: Query
@@ -68,7 +69,6 @@ class SearchContext:
     embedding: Float32 | None
     candidates: int
     ef: int | None
-    profile: QueryProfile | None = None
     hierarchy: tuple[str, ...] = ()
     choices: Mapping[str, str] = field(default_factory=lambda: NO_CHOICES)
     task_type: TaskType = "default"
@@ -76,6 +76,14 @@ class SearchContext:
     recommended_attention: str | None = None
     reason: str = ""
     hits: list[Hit] = field(default_factory=list)
+    _profile: QueryProfile | None = None
+
+    @property
+    def profile(self) -> QueryProfile | None:
+        """What the text that was asked for looks like."""
+        if self._profile is None and self.query.text is not None:
+            self._profile = analyze_query_complexity(self.query.text)
+        return self._profile
 
 
 Hook = Callable[[SearchContext], "SearchContext | Awaitable[SearchContext | None] | None"]
@@ -83,9 +91,8 @@ H = TypeVar("H", bound=Hook)
 
 
 def profile_query(ctx: SearchContext) -> SearchContext:
-    """Measure the query's text; the default pre-retrieval hook."""
+    """Tell the task by the query's text; the default pre-retrieval hook."""
     if ctx.text is not None:
-        ctx.profile = analyze_query_complexity(ctx.text)
         ctx.task_type = detect_task_type(ctx.text)
     ctx.attention_config.mechanism = ctx.query.mechanism
     return ctx
