@@ -155,14 +155,9 @@ def session(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float3
     pool = scores[evidence.first_round] if evidence.first_round.any() else scores
     middle = len(pool) // 2
     above = np.maximum(scores - np.partition(pool, middle)[middle], 0)
-    order = np.lexsort((above, evidence.session_key))
-    keys, ranked = evidence.session_key[order], above[order]
-    last = np.flatnonzero(np.append(keys[1:] != keys[:-1], True))  # the best of each session
-    sizes = np.diff(last, prepend=-1)
-    others = np.repeat(ranked[last], sizes)
-    others[last] = np.where(sizes > 1, ranked[last - 1], 0)
-    best = np.empty(size, np.float32)
-    best[order] = np.where(keys != 0, others, 0)
+    together = evidence.session_key[:, None] == evidence.session_key
+    np.fill_diagonal(together, False)
+    best: Float32 = (together * above).max(axis=1) * (evidence.session_key != 0)
     return best
 
 

@@ -82,11 +82,12 @@ def phrase_scores(terms: NDArray[np.unsignedinteger], offsets: Int64, query: Int
     rows = len(offsets) - 1
     if len(query) < 2 or not len(terms):
         return np.zeros(rows, np.float32)
-    order = np.argsort(query)
-    ascending = query[order]
-    place = np.minimum(np.searchsorted(ascending, terms.astype(np.int64)), len(query) - 1)
-    at = np.flatnonzero(ascending[place] == terms)
-    first, row = order[place[at]], np.searchsorted(offsets, at, side="right") - 1
+    place = np.full(len(terms), -1, np.int64)
+    for order, term in enumerate(query.tolist()):
+        if term >= 0:
+            place[terms == term] = order
+    at = np.flatnonzero(place >= 0)
+    first, row = place[at], np.searchsorted(offsets, at, side="right") - 1
     pairs = len(query) - 1
     counts = np.zeros(rows * pairs)
     for step in range(1, PHRASE_REACH + 1):
