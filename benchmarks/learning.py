@@ -91,6 +91,7 @@ def transfer(sets: Callable[[str], Searched], seeds: int) -> Any:
         for seed in range(seeds):
             weights, fitted, why = one.learned(one.rows("train"), seed)
             told = {"promoted": why is None, "why": why, "rank": fitted.rank, **one.tested(weights, seed)}
+            told |= {"pruned": fitted.pruned, "pruning": fitted.pruning and asdict(fitted.pruning)}
             results[name].append(told | {"if_promoted_anyway": one.tested(fitted.weights, seed)["ndcg"]["learned"]})
             print("transfer", name, seed, why, told["recall"], told["ndcg"], flush=True)
     return results
