@@ -76,8 +76,8 @@ class LearnReport:
         strength: of the regularisation that was chosen; None where nothing beat the constants.
         rank: of the learned W_Q and W_K; 0 for none.
         pruned: heads that were taken out since they said next to nothing, such as "recency of turns".
-        pruning: what that did to the NDCG@10 of the held-out queries; None where no head was to be pruned, below 0
-            where it cost something and was undone.
+        pruning: what that did to the NDCG@10 of the held-out queries; None where no head was to be pruned. Where it
+            may have cost something it was undone, and ``pruned`` is empty.
         choices: mechanisms that promised more for queries of a task than the present one, and whether they rank now.
         seed: of the split.
         seconds: that it took.

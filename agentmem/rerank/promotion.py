@@ -219,8 +219,8 @@ def learn(
     """Learn from judged searches, and say why the weights may not rank, or None.
 
     Strength, rank and whether heads are pruned are chosen on a part of the queries.  The others decide, each ranked by
-    weights that were fitted without it (cross-fitting), against the present weights; a pruning that costs them
-    something is undone.  What may rank then is fitted on all of them.
+    weights that were fitted without it (cross-fitting), against the present weights; a pruning that may cost them
+    something, by the lower end of its interval, is undone.  What may rank then is fitted on all of them.
 
     Args:
         searches: to learn from, one a query.
@@ -252,7 +252,7 @@ def learn(
     decided, names, pruning = np.concatenate(held), _names(weights, pruned), None
     if setting.pruned and names and len(decided):
         pruning = compare(after[decided], bare[decided], seed)
-        if pruning.after >= pruning.before:
+        if pruning.low >= 0:
             weights, after = pruned, bare
         else:
             names = ()
