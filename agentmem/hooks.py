@@ -16,11 +16,12 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from agentmem.errors import HookFailed, InvalidInput
 from agentmem.records import Float32, Hit, Query
-from agentmem.rerank.query import QueryProfile, analyze_query_complexity, detect_task_type
+from agentmem.rerank.query import QueryProfile, TaskType, analyze_query_complexity, detect_task_type
 from agentmem.validation import check_choice
 from agentmem.waiting import wait
 
@@ -28,6 +29,7 @@ log = logging.getLogger("agentmem.hooks")
 
 Point = Literal["pre-retrieval", "intelligence", "post-retrieval"]
 POINTS: tuple[Point, ...] = ("pre-retrieval", "intelligence", "post-retrieval")
+NO_CHOICES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -50,14 +52,17 @@ class SearchContext:
         embedding: the query vector given by the caller, or by a pre-retrieval hook; None has the text embedded.
         candidates: how many candidates each source is asked for.
         ef: breadth of the graph search; None for the index's default.
-        profile: what the default pre-retrieval hook measured, None for a search by vector alone.
         hierarchy: the kinds of links that lead up a hierarchy of the store's records, from the intelligence hooks on;
             none where they carry none.
+        choices: task -> the mechanism that the store's feedback chose for it, there for the intelligence hooks of a
+            search by "auto"; tasks not in it have the default.
         task_type: "memory-retrieval", "code-analysis", "long-context", "swarm-coordination" or "default".
         attention_config: what will rank the candidates.
         recommended_attention: the mechanism that the intelligence hooks chose.
         reason: why.
         hits: the ranked hits, before the offset and k are applied; there for post-retrieval hooks only.
+        profile: what the text that was asked for looks like, measured when it is first looked at; None for a search by
+            vector alone.
     """
 
     query: Query
@@ -65,13 +70,21 @@ class SearchContext:
     embedding: Float32 | None
     candidates: int
     ef: int | None
-    profile: QueryProfile | None = None
     hierarchy: tuple[str, ...] = ()
-    task_type: str = "default"
+    choices: Mapping[str, str] = field(default_factory=lambda: NO_CHOICES)
+    task_type: TaskType = "default"
     attention_config: AttentionConfig = field(default_factory=lambda: AttentionConfig("auto"))
     recommended_attention: str | None = None
     reason: str = ""
     hits: list[Hit] = field(default_factory=list)
+    _profile: QueryProfile | None = None
+
+    @property
+    def profile(self) -> QueryProfile | None:
+        """What the text that was asked for looks like."""
+        if self._profile is None and self.query.text is not None:
+            self._profile = analyze_query_complexity(self.query.text)
+        return self._profile
 
 
 Hook = Callable[[SearchContext], "SearchContext | Awaitable[SearchContext | None] | None"]
@@ -79,9 +92,8 @@ H = TypeVar("H", bound=Hook)
 
 
 def profile_query(ctx: SearchContext) -> SearchContext:
-    """Measure the query's text; the default pre-retrieval hook."""
+    """Tell the task by the query's text; the default pre-retrieval hook."""
     if ctx.text is not None:
-        ctx.profile = analyze_query_complexity(ctx.text)
         ctx.task_type = detect_task_type(ctx.text)
     ctx.attention_config.mechanism = ctx.query.mechanism
     return ctx
@@ -91,8 +103,8 @@ def choose_mechanism(ctx: SearchContext) -> SearchContext:
     """Turn "auto" into the mechanism that is best on average for what is there; the default intelligence hook.
 
     Attention over dense candidates alone lowers quality, so a search by vector alone keeps the dense order; with a
-    text, the heads over memory structure rank.  Where links make the records a hierarchy, what the best candidates
-    have in common comes first.
+    text, the heads over memory structure rank, unless another mechanism won on the store's feedback on such queries
+    (``ctx.choices``).  Where links make the records a hierarchy, what the best candidates have in common comes first.
     """
     if ctx.attention_config.mechanism != "auto":
         ctx.reason = "asked for"
@@ -102,6 +114,9 @@ def choose_mechanism(ctx: SearchContext) -> SearchContext:
     elif ctx.text is None:
         ctx.attention_config.mechanism = "dense"
         ctx.reason = "a vector alone gives the heads nothing to weigh"
+    elif ctx.task_type in ctx.choices and ctx.embedding is not None:
+        ctx.attention_config.mechanism = ctx.choices[ctx.task_type]
+        ctx.reason = f"won on the feedback on {ctx.task_type} queries"
     else:
         ctx.attention_config.mechanism = "memory-heads"
         ctx.reason = f"{ctx.task_type} query with text"

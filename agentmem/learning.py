@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from agentmem.errors import EmbedderMismatch
 from agentmem.progress import track
 from agentmem.records import Feedback, Float32, Query
 from agentmem.rerank.promotion import Comparison, Fitted, learn
+from agentmem.rerank.selection import Choice, choose_mechanisms
 from agentmem.rerank.training import Judged
 from agentmem.rerank.weights import HeadWeights, start
 from agentmem.search import Observation, Searcher
@@ -62,7 +63,7 @@ class LearnReport:
     """What one attempt to learn came to.
 
     Attributes:
-        promoted: whether searches rank by the weights now.
+        promoted: whether searches rank by what was learned now: by the weights, or by a choice of mechanism.
         reason: why, or why not.
         number: of the weights in ``store.weights.history()``; None where they were kept in no store.
         events: judged searches in the log.
@@ -75,6 +76,10 @@ class LearnReport:
         low, high: the 95% interval of the difference, by paired bootstrap; it must lie above 0.
         strength: of the regularisation that was chosen; None where nothing beat the constants.
         rank: of the learned W_Q and W_K; 0 for none.
+        pruned: heads that were taken out since they said next to nothing, such as "recency of turns".
+        pruning: what that did to the NDCG@10 of the held-out queries; None where no head was to be pruned. Where it
+            may have cost something it was undone, and ``pruned`` is empty.
+        choices: mechanisms that promised more for queries of a task than the present one, and whether they rank now.
         seed: of the split.
         seconds: that it took.
     """
@@ -93,6 +98,9 @@ class LearnReport:
     high: float
     strength: float | None
     rank: int
+    pruned: tuple[str, ...]
+    pruning: float | None
+    choices: tuple[Choice, ...]
     seed: int
     seconds: float
 
@@ -159,6 +167,8 @@ def _judged(case: Case, looked: Observation, rows: Mapping[int, int], keys: Floa
         rows=np.array([rows[label] for label in looked.labels.tolist()], np.int64),
         labels=looked.labels,
         dense=looked.dense,
+        task=looked.task,
+        rivals=looked.rivals,
     )
 
 
@@ -169,13 +179,24 @@ def found_share(searches: Sequence[Judged]) -> float:
 
 
 def report_of(
-    fitted: Fitted, compared: Comparison, why: str | None, searches: Sequence[Judged], seed: int
+    fitted: Fitted,
+    compared: Comparison,
+    why: str | None,
+    choices: Sequence[Choice],
+    searches: Sequence[Judged],
+    seed: int,
 ) -> LearnReport:
     """Return the report of an attempt, without what only its caller knows."""
     gain = f"NDCG@10 on {compared.queries} held-out queries: {compared.before:.3f} before, {compared.after:.3f} after"
+    chosen = [
+        f"{each.mechanism} for {each.task} queries: NDCG@10 {each.compared.before:.3f} before, "
+        f"{each.compared.after:.3f} after"
+        for each in choices
+        if each.promoted
+    ]
     return LearnReport(
-        promoted=why is None,
-        reason=why or gain,
+        promoted=why is None or bool(chosen),
+        reason="; ".join([why or gain, *chosen]),
         number=None,
         events=len(searches),
         skipped=0,
@@ -188,6 +209,9 @@ def report_of(
         high=compared.high,
         strength=fitted.strength if np.isfinite(fitted.strength) else None,
         rank=fitted.rank,
+        pruned=fitted.pruned,
+        pruning=None if fitted.pruning is None else fitted.pruning.after - fitted.pruning.before,
+        choices=tuple(choices),
         seed=seed,
         seconds=0.0,
     )
@@ -218,12 +242,12 @@ def learn_from(
         share = OBSERVING / max(1, len(cases))
         searches = judge(observer, cases, check.wall_clock(), lambda count: advance(count * share))
         fitted, compared, why = learn(searches, keys, present, origin, seed, advance)
-    report = report_of(fitted, compared, why, searches, seed)
-    return fitted.weights, _with(report, seconds=time.perf_counter() - begun)
-
-
-def _with(report: LearnReport, **changes: object) -> LearnReport:
-    return LearnReport(**(asdict(report) | changes))
+        chosen = {} if present is None else present.choices
+        choices = choose_mechanisms(searches, fitted.held_out, why is None, chosen, seed)
+    report = report_of(fitted, compared, why, choices, searches, seed)
+    won = {each.task: each.mechanism for each in choices if each.promoted}
+    heads = fitted.weights if why is None or not won else present or origin
+    return replace(heads, choices={**chosen, **won}), replace(report, seconds=time.perf_counter() - begun)
 
 
 def judged_searches(store: LearningVerbs, cases: Sequence[Case], advance: Progress) -> list[Judged]:
@@ -245,10 +269,12 @@ class LearningVerbs(StoreCore):
     def learn(self, *, seed: int = 0, progress: bool = False) -> LearnReport:
         """Learn from the feedback how to rank; the new weights rank only if they win on feedback that they did not see.
 
-        Heads, gate and, given a hundred queries, W_Q and W_K are fitted.  Strength and rank are chosen on a fifth of
-        the queries; the others decide, each ranked by weights that were fitted without it: the lower end of the 95%
-        interval of the gain in NDCG@10 over the present weights must be above 0.  Every attempt is kept in the store.
-        Searches go on meanwhile; the one write is short and comes last.
+        Heads, gate and, given a hundred queries, W_Q and W_K are fitted.  Strength, rank and whether heads that say
+        next to nothing are pruned are chosen on a fifth of the queries; the others decide, each ranked by weights that
+        were fitted without it: the lower end of the 95% interval of the gain in NDCG@10 over the present weights must
+        be above 0.  A mechanism that ranks the queries of a task better than memory-heads is chosen for them under the
+        same condition.  Every attempt is kept in the store.  Searches go on meanwhile; the one write is short and comes
+        last.
 
         Args:
             seed: of the split of the queries.
@@ -278,7 +304,7 @@ class LearningVerbs(StoreCore):
             seed=seed,
             progress=progress,
         )
-        report = _with(report, events=len(log), skipped=sum(event.query is None for event in log))
+        report = replace(report, events=len(log), skipped=sum(event.query is None for event in log))
         faults.point("learn:fitted")
         at, value = check.wall_clock(), weights.to_bytes()
         with commit as writer, self.database.read() as reader:
@@ -286,7 +312,7 @@ class LearningVerbs(StoreCore):
                 raise EmbedderMismatch("the store was re-embedded while it learned; call learn() again")
             previous = reader.active_weights()
             if report.promoted and previous != present.number:
-                report = _with(
+                report = replace(
                     report, promoted=False, reason="other weights were promoted meanwhile; call learn() again"
                 )
             number = writer.add_weights(at, MECHANISM, value, json.dumps(asdict(report) | {"previous": previous}))
@@ -294,4 +320,4 @@ class LearningVerbs(StoreCore):
             if report.promoted:
                 writer.activate_weights(number, at)
         faults.point("learn:committed")
-        return _with(report, number=number)
+        return replace(report, number=number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ from agentmem.candidates import Candidates, evidence_of
 from agentmem.core import StoreCore
 from agentmem.depth import DepthMap
 from agentmem.errors import InvalidInput, UnknownMechanism
-from agentmem.hooks import SearchContext
+from agentmem.hooks import NO_CHOICES, SearchContext
 from agentmem.index.ragged import distinct
 from agentmem.index.scope import Scope
 from agentmem.index.segment import Segment
@@ -85,6 +87,11 @@ class Ranker:
             return _weighted(ranking, config.heads, evidence) if config.heads else ranking
         return self._attended(ctx, view, found)
 
+    def choices(self, reader: Reader, view: View) -> Mapping[str, str]:
+        """Return the mechanisms that feedback chose, by task; none where no learned weights are active."""
+        active = self._weights.at(reader, view.seq).weights
+        return NO_CHOICES if active is None else active.choices
+
     def observe(
         self, ctx: SearchContext, view: View, scope: Scope, found: Candidates
     ) -> tuple[Evidence, QueryFeatures]:
@@ -147,7 +154,9 @@ class Ranker:
         """Gather what every head looks at."""
         count = len(found.rows)
         columns = view.columns(found.rows)
-        owner, offset, around = view.neighbours(found.rows, RADIUS, scope)
+        # What stands around a turn says what it is about whether a filter passes it or not.
+        everywhere = view.scope(ctx.query.namespace, ctx.query.now) if ctx.query.filter else scope
+        owner, offset, around = view.neighbours(found.rows, RADIUS, everywhere)
         every = distinct(np.concatenate([found.rows, around]))
         own, near = np.searchsorted(every, found.rows), np.searchsorted(every, around)
         token_offsets, tokens = view.tokens(found.rows)

@@ -27,6 +27,8 @@ from agentmem.rerank.evidence import SOURCES
 from agentmem.rerank.fusion import Ranking
 from agentmem.rerank.learned import HeadTable, head_table, unit
 from agentmem.rerank.relevance import relevances
+from agentmem.rerank.query import TaskType
+from agentmem.rerank.selection import best_by_rivals
 from agentmem.storage.filters import Sql, compile_filter
 from agentmem.storage.reader import Reader
 from agentmem.telemetry import active
@@ -101,6 +103,8 @@ class Observation(NamedTuple):
         dense: float32 (m,), their similarity to the query; NaN where there is none.
         vectors: float32 (m, dim), of unit length; zeros where there is none.
         embedding: float32 (dim,), the query's; None where it has none.
+        task: the kind of task that its words point to.
+        rivals: int64 (n_rivals, at most 10), the best candidates by other mechanisms, see ``best_by_rivals``.
     """
 
     ids: list[str]
@@ -109,6 +113,8 @@ class Observation(NamedTuple):
     dense: Float32
     vectors: Float32
     embedding: Float32 | None
+    task: TaskType
+    rivals: Int64
 
 
 class Searcher:
@@ -167,7 +173,9 @@ class Searcher:
             names = reader.ids_of(found.labels)
             ids = [names.get(label, "") for label in found.labels.tolist()]
             vectors = unit(view.vectors(found.rows))
-        return Observation(ids, found.labels, head_table(evidence, features), evidence.dense, vectors, ctx.embedding)
+        rivals = best_by_rivals(evidence, features)
+        table = head_table(evidence, features)
+        return Observation(ids, found.labels, table, evidence.dense, vectors, ctx.embedding, ctx.task_type, rivals)
 
     def _context(self, query: Query) -> SearchContext:
         breadth = (query.k + query.offset) * self._core.candidates
@@ -184,6 +192,8 @@ class Searcher:
         watch.lap("search.scope")
         found = gather(ctx, reader, view, scope, core, self._links)
         ctx.hierarchy = found.hierarchy
+        if ctx.attention_config.mechanism == "auto":
+            ctx.choices = self._ranker.choices(reader, view)
         watch.lap("search.candidates")
         ctx = core.hooks.run("intelligence", ctx)
         watch.lap("search.intelligence")

@@ -33,7 +33,7 @@ def measured(store: MemoryStore, dataset: Dataset, name: str) -> dict[str, Any]:
     """Return {pipeline: {measure: mean}}."""
     found = {}
     for each in evaluate(store, dataset, PIPELINES, k=10):
-        found[each.pipeline.name] = {key: each.metrics[key] for key in ("R@10", "nDCG@10")}
+        found[each.pipeline.name] = {key: each.metrics[key] for key in ("recall@10", "ndcg@10")}
     print(f"{dataset.name:<10} {name:<16}", found, flush=True)
     return found
 

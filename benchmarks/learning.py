@@ -4,7 +4,7 @@
 
 Every search is made once, by the store; learning and ranking then work on what its heads said, as the store does.
 Nothing is learned on a query that is reported on.  Writes results/learning.json after each part, so that a run that
-was cut off goes on with --only.
+was cut off goes on with --only; the curve is drawn in docs/learning-curve.svg, anew with --only plot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import machine
 import numpy as np
 
-from agentmem.learning import judged_searches
+from agentmem.learning import Case, judged_searches
 from agentmem.rerank.promotion import learn, ranked
 from agentmem.rerank.training import Judged
 from agentmem.rerank.weights import HeadWeights, start
@@ -28,6 +28,7 @@ from agentmem.simulation import filled_store
 from agentmem.simulation.learn import cases_from, folds_of, learn_labels, measured, training_set, whole_set
 
 EVENTS = (10, 30, 100, 300, 1000)
+PICTURE = Path(__file__).parents[1] / "docs" / "learning-curve.svg"
 WRONG = 0.2
 SHOWN = 10
 ADVERSARIAL = "5"
@@ -43,10 +44,10 @@ class Searched:
         origin: the constants.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, change: Callable[[list[Case]], list[Case]] = lambda cases: cases) -> None:
         datasets = whole_set(folder, vectors=True, exclude_categories=(ADVERSARIAL,))
         names = sorted(file.stem for file in (folder / "qrels").glob("*.tsv"))
-        cases = [case for dataset in datasets for case in cases_from(dataset)]
+        cases = change([case for dataset in datasets for case in cases_from(dataset)])
         with filled_store(datasets[0], show=True) as store:
             self.searches = judged_searches(store, cases, lambda count: None)
             self.origin = start(store.identity.embedder, store.identity.dimension)
@@ -90,6 +91,7 @@ def transfer(sets: Callable[[str], Searched], seeds: int) -> Any:
         for seed in range(seeds):
             weights, fitted, why = one.learned(one.rows("train"), seed)
             told = {"promoted": why is None, "why": why, "rank": fitted.rank, **one.tested(weights, seed)}
+            told |= {"pruned": fitted.pruned, "pruning": fitted.pruning and asdict(fitted.pruning)}
             results[name].append(told | {"if_promoted_anyway": one.tested(fitted.weights, seed)["ndcg"]["learned"]})
             print("transfer", name, seed, why, told["recall"], told["ndcg"], flush=True)
     return results
@@ -170,6 +172,36 @@ def duration(root: Path) -> Any:
     return {"queries": report.queries, "learn_seconds": report.seconds, "with_filling": whole}
 
 
+def plot(curve: Any) -> None:
+    """Draw the gain over the constants against the number of feedback events: each seed, their mean, the intervals."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update({"svg.hashsalt": "agentmem", "svg.fonttype": "none", "font.size": 9})
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    events = [int(name) for name in curve]
+    for measure, colour in (("ndcg", "tab:blue"), ("recall", "tab:orange")):
+        name = {"ndcg": "NDCG@10", "recall": "recall@10"}[measure]
+        gains = [
+            [each[measure]["learned"] / each[measure]["constants"] - 1 for each in seeds] for seeds in curve.values()
+        ]
+        axes.plot(events, np.mean(gains, axis=1), "o-", color=colour, label=f"{name}, mean of the seeds")
+        axes.plot(events, gains, ".", color=colour, alpha=0.4)
+    bounds = [
+        [np.mean([each[side] / each["ndcg"]["constants"] for each in seeds]) for seeds in curve.values()]
+        for side in ("low", "high")
+    ]
+    axes.fill_between(events, *bounds, color="tab:blue", alpha=0.15, label="NDCG@10, 95% interval")
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.set(xscale="log", xlabel="feedback events", ylabel="gain over the constants, on queries never seen")
+    axes.set_xticks(events, [str(each) for each in events], minor=False)
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:+.0%}")
+    axes.legend(frameon=False, loc="upper left")
+    figure.savefig(PICTURE, metadata={"Date": None, "Creator": None})
+
+
 PARTS = {"folds": folds, "transfer": transfer, "curve": curve, "poisoning": poisoning, "exposure": exposure}
 
 
@@ -178,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", type=Path, required=True, metavar="DIR")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=[*PARTS, "duration"], default=[*PARTS, "duration"])
+    parser.add_argument("--only", nargs="+", choices=[*PARTS, "duration", "plot"], default=[*PARTS, "duration"])
     options = parser.parse_args()
     kept: dict[str, Searched] = {}
 
@@ -189,9 +221,14 @@ def main() -> None:
 
     path = machine.RESULTS / "learning.json"
     for name in options.only:
+        if name == "plot":
+            plot(json.loads(path.read_text())["parts"]["curve"])
+            continue
         result = duration(options.data_root) if name == "duration" else PARTS[name](sets, options.seeds)
         parts = json.loads(path.read_text())["parts"] if path.exists() else {}
         machine.write("learning", {"parts": parts | {name: result}})
+        if name == "curve":
+            plot(result)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def _measured(
     split: str,
     vectors: str,
     pipelines: str,
+    weights: tuple[Path, ...],
     k: int,
     excluded: tuple[str, ...],
     folds: bool,
@@ -28,7 +29,7 @@ def _measured(
 ) -> dict[str, Any]:
     from agentmem import simulation
 
-    chosen = simulation.pipelines_named([name.strip() for name in pipelines.split(",") if name.strip()])
+    chosen = simulation.pipelines_named([name.strip() for name in pipelines.split(",") if name.strip()], weights)
     dataset = simulation.read_dataset(
         data,
         split=split,
@@ -69,6 +70,12 @@ def _measured(
     help="Separated by commas: dense (exact), hnsw, lexical, rrf, convex, auto, or any attention mechanism. "
     "The others are compared with the first.",
 )
+@click.option(
+    "--weights",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file that `agentmem learn --output` wrote, as one more pipeline, called as the file is; repeatable.",
+)
 @click.option("--k", default=10, show_default=True, type=click.IntRange(min=1), help="Hits a search.")
 @click.option("--exclude-category", multiple=True, help="Leave out queries of this category; repeatable.")
 @click.option(
@@ -94,6 +101,7 @@ def evaluate_command(
     split: str,
     vectors: str,
     pipelines: str,
+    weights: tuple[Path, ...],
     k: int,
     exclude_category: tuple[str, ...],
     folds: str | None,
@@ -111,7 +119,7 @@ def evaluate_command(
     from agentmem.simulation.markdown import markdown
 
     measured = _measured(
-        data, split, vectors, pipelines, k, exclude_category, folds is not None, seed, links, max_descendants
+        data, split, vectors, pipelines, weights, k, exclude_category, folds is not None, seed, links, max_descendants
     )
     if output is not None:
         whole = json.dumps(measured, indent=1) + "\n" if output.suffix == ".json" else markdown(measured)

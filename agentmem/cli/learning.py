@@ -98,6 +98,8 @@ def _finish(weights: HeadWeights, report: LearnReport, output: Path | None, as_j
         f"{report.queries} queries, {report.held_out} of them held out in turn; {report.found:.0%} of what is right is "
         f"among the candidates; {report.seconds:.1f} s"
     )
+    if report.pruned:
+        click.echo(f"pruned: {', '.join(report.pruned)}")
 
 
 def _show_folds(report: FoldsReport, as_json: bool) -> None:

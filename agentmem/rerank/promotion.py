@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from agentmem.records import Float32
 from agentmem.rerank.learned import parts, project
 from agentmem.rerank.training import Judged, Lists, fit
-from agentmem.rerank.weights import HeadWeights
+from agentmem.rerank.weights import HEADS, HeadWeights
 
 CHOOSING = 0.2
 """The share of the queries on which the strength of the regularisation and the rank are chosen."""
@@ -47,6 +48,35 @@ class Comparison:
     high: float
 
 
+class Setting(NamedTuple):
+    """How weights are fitted.
+
+    Attributes:
+        strength: of the regularisation; infinite for the constants.
+        rank: of W_Q and W_K.
+        pruned: whether heads that say next to nothing are taken out afterwards.
+    """
+
+    strength: float
+    rank: int
+    pruned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The NDCG@10 of n searches, each ranked by weights that were fitted without it.
+
+    Attributes:
+        part: int64 (n,), the part that each was held out in; negative for those that were left out to choose by.
+        before, after: float64 (n,), of the present weights and of those that were learned; NaN where it was not held
+            out, or where nothing is known to be right.
+    """
+
+    part: NDArray[np.intp]
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+
+
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """What was learned.
@@ -55,11 +85,17 @@ class Fitted:
         weights: fitted on all; the constants where nothing beat them.
         strength: of the regularisation; infinite for the constants.
         rank: of W_Q and W_K.
+        held_out: how well each search was ranked.
+        pruned: the heads that were taken out, by kind of record, such as "time of turns".
+        pruning: what pruning did to the held-out searches; None where no head was to be pruned.
     """
 
     weights: HeadWeights
     strength: float
     rank: int
+    held_out: HeldOut
+    pruned: tuple[str, ...] = ()
+    pruning: Comparison | None = None
 
 
 def part_of(key: str, seed: int) -> float:
@@ -112,9 +148,21 @@ def _gains(searches: Sequence[Judged], weights: HeadWeights) -> NDArray[np.float
     return np.array([ndcg(each, ranked(each, weights)) for each in searches], np.float64)
 
 
-def _fit(searches: Iterable[Judged], origin: HeadWeights, strength: float, rank: int) -> HeadWeights:
+def _fit(
+    searches: Iterable[Judged], origin: HeadWeights, strength: float, rank: int
+) -> tuple[HeadWeights, HeadWeights]:
+    """Return weights fitted on searches, and the same without heads that say next to nothing."""
     taught = [each for each in searches if each.teaches]
-    return fit(Lists(taught, origin, strength, rank)) if taught else origin
+    if not taught or not np.isfinite(strength):
+        return origin, origin
+    lists = Lists(taught, origin, strength, rank)
+    weights = fit(lists)
+    return weights, lists.pruned(weights)
+
+
+def _names(weights: HeadWeights, pruned: HeadWeights) -> tuple[str, ...]:
+    gone = np.argwhere((weights.table() != 0) & (pruned.table() == 0)).tolist()
+    return tuple(f"{HEADS[head]} of {('turns', 'plain records')[kind]}" for head, kind in gone)
 
 
 def _worth_projecting(searches: Sequence[Judged]) -> bool:
@@ -126,19 +174,22 @@ def _worth_projecting(searches: Sequence[Judged]) -> bool:
     return len(searches) >= MIN_PROJECTED and plain > len(searches) / 2
 
 
-def choose(
-    taught: Sequence[Judged], choosing: Sequence[Judged], origin: HeadWeights, advance: Advance
-) -> tuple[float, int]:
-    """Return the strength and the rank that are best on queries left out; an infinite strength for the constants."""
-    best, found = float(np.mean(_gains(choosing, origin))) if choosing else 1.0, (float("inf"), 0)
+def choose(taught: Sequence[Judged], choosing: Sequence[Judged], origin: HeadWeights, advance: Advance) -> Setting:
+    """Return what is best on queries left out; an infinite strength for the constants.
+
+    Heads are pruned where that costs these queries nothing.
+    """
+    best, found = float(np.mean(_gains(choosing, origin))) if choosing else 1.0, Setting(float("inf"), 0)
     for strength in (*STRENGTHS, None):
         rank = RANK if strength is None else 0
         if rank and not _worth_projecting(taught):
             break
-        setting = (min(found[0], max(STRENGTHS)) if strength is None else strength, rank)
-        reached = float(np.mean(_gains(choosing, _fit(taught, origin, *setting)))) if choosing else 0.0
-        if reached > best:
-            best, found = reached, setting
+        setting = (min(found.strength, max(STRENGTHS)) if strength is None else strength, rank)
+        if choosing:
+            weights, pruned = _fit(taught, origin, *setting)
+            reached = float(np.mean(_gains(choosing, weights)))
+            if reached > best:
+                best, found = reached, Setting(*setting, float(np.mean(_gains(choosing, pruned))) >= reached)
         advance(0.05)
     return found
 
@@ -167,8 +218,9 @@ def learn(
 ) -> tuple[Fitted, Comparison, str | None]:
     """Learn from judged searches, and say why the weights may not rank, or None.
 
-    Strength and rank are chosen on a part of the queries.  The others decide, each ranked by weights that were fitted
-    without it (cross-fitting), against the present weights.  What may rank then is fitted on all of them.
+    Strength, rank and whether heads are pruned are chosen on a part of the queries.  The others decide, each ranked by
+    weights that were fitted without it (cross-fitting), against the present weights; a pruning that may cost them
+    something, by the lower end of its interval, is undone.  What may rank then is fitted on all of them.
 
     Args:
         searches: to learn from, one a query.
@@ -179,21 +231,32 @@ def learn(
         advance: called with the share of the work that was done, up to 0.5.
     """
     places = np.array([part_of(key, seed) for key in keys])
-    part = np.floor((places - CHOOSING) / (1 - CHOOSING) * FOLDS).astype(int)
-    aside = [each for each, number in zip(searches, part, strict=True) if number < 0 and len(each.ideal)]
-    rest = [each for each, number in zip(searches, part, strict=True) if number >= 0]
-    strength, rank = choose(rest, aside, origin, advance)
-    before, after = [], []
-    for number in range(FOLDS):
-        tests = [each for each, mine in zip(searches, part, strict=True) if mine == number and len(each.ideal)]
-        weights = origin
-        if np.isfinite(strength):
-            others = (each for each, mine in zip(searches, part, strict=True) if mine != number)
-            weights = _fit(others, origin, strength, rank)
-        before.append(_gains(tests, present or origin))
-        after.append(_gains(tests, weights))
+    part = np.floor((places - CHOOSING) / (1 - CHOOSING) * FOLDS).astype(np.intp)
+    known = np.array([bool(len(each.ideal)) for each in searches], np.bool_)
+    aside = [searches[row] for row in np.flatnonzero(known & (part < 0)).tolist()]
+    rest = [searches[row] for row in np.flatnonzero(part >= 0).tolist()]
+    setting = choose(rest, aside, origin, advance)
+    before, after, bare = (np.full(len(searches), np.nan) for _ in range(3))
+    held = [np.flatnonzero(known & (part == number)) for number in range(FOLDS)]
+    for number, rows in enumerate(held):
+        tests = [searches[row] for row in rows.tolist()]
+        weights, pruned = _fit(
+            (each for each, mine in zip(searches, part, strict=True) if mine != number), origin, *setting[:2]
+        )
+        before[rows] = _gains(tests, present or origin)
+        after[rows] = _gains(tests, weights)
+        if setting.pruned:
+            bare[rows] = _gains(tests, pruned)
         advance(0.05)
-    compared = compare(np.concatenate(before), np.concatenate(after), seed)
-    weights = _fit(searches, origin, strength, rank) if np.isfinite(strength) else origin
-    fitted = Fitted(weights, strength, rank)
+    weights, pruned = _fit(searches, origin, *setting[:2])
+    decided, names, pruning = np.concatenate(held), _names(weights, pruned), None
+    if setting.pruned and names and len(decided):
+        pruning = compare(after[decided], bare[decided], seed)
+        if pruning.low >= 0:
+            weights, after = pruned, bare
+        else:
+            names = ()
+    compared = compare(before[decided], after[decided], seed)
+    held_out = HeldOut(part, before, after)
+    fitted = Fitted(weights, setting.strength, setting.rank, held_out, names if pruning else (), pruning)
     return fitted, compared, verdict(compared, fitted)

@@ -12,13 +12,14 @@ standard deviations of what each head says; W_Q begins at zero, so that the proj
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agentmem.records import Float32, Int64
 from agentmem.rerank.learned import GATED_ROWS, PROJECTION, HeadTable
+from agentmem.rerank.query import TaskType
 from agentmem.rerank.weights import HEADS, HeadWeights
 
 POINTS_PER_NAT = 8.0
@@ -30,6 +31,8 @@ GATE_STRENGTH = 0.02
 """Times the strength of the points' regularisation, for the gate's slope and offset."""
 LEAST_SPREAD = 1e-3
 """A head that says (nearly) the same of all candidates of each search is left alone."""
+PRUNED_SHARE = 0.01
+"""A head is pruned that adds less than this share of what all heads add to the deviations of scores within a search."""
 
 Array = NDArray[np.floating]
 Parameters = list[Array]
@@ -49,6 +52,8 @@ class Judged:
         keys: float32 (n, dim), unit vectors of the candidates of all searches, shared; zeros where there is none.
         rows: int64 (m,), those of this search's candidates.
         labels: int64 (m,); ``dense``: float32 (m,), as in ``Evidence``: they settle ties.
+        task: the kind of task that the query's words point to, see ``detect_task_type``.
+        rivals: int64 (n_rivals, at most 10), the best candidates by each of ``selection.RIVALS``, best first.
     """
 
     table: HeadTable
@@ -61,6 +66,8 @@ class Judged:
     rows: Int64
     labels: Int64
     dense: Float32
+    task: TaskType = "default"
+    rivals: Int64 = field(default_factory=lambda: np.zeros((0, 0), np.int64))
 
     @property
     def teaches(self) -> bool:
@@ -198,14 +205,17 @@ class Lists:
         for (head, kind, spread), value in zip(self._cells, parameters[0].tolist(), strict=True):
             points[head, kind] = value * POINTS_PER_NAT / spread
         none = np.zeros((0, self._start.dimension), np.float32)
-        query, key = parameters[2:] or (none, none)
-        return HeadWeights(
-            self._start.embedder,
-            self._start.dimension,
-            HEADS,
-            points,
-            *(np.asarray(each, np.float32) for each in (parameters[1], query, key)),
-        )
+        gate, query, key = (np.asarray(each, np.float32) for each in (parameters[1], *(parameters[2:] or (none, none))))
+        return HeadWeights(self._start.embedder, self._start.dimension, HEADS, points, gate, query, key)
+
+    def pruned(self, weights: HeadWeights) -> HeadWeights:
+        """Return weights without the heads that say next to nothing of the candidates of these searches."""
+        points = weights.table()
+        heads, kinds, spreads = (np.array(column) for column in zip(*self._cells, strict=True))
+        loud = np.abs(points[heads, kinds]) * spreads
+        quiet = loud < PRUNED_SHARE * np.bincount(kinds, loud, minlength=2)[kinds]
+        points[heads[quiet], kinds[quiet]] = 0
+        return replace(weights, heads=HEADS, points=points)
 
     def _sum(self, values: Array) -> Array:
         total: Array = np.add.reduceat(values, self._first)

@@ -9,8 +9,9 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,16 @@ from agentmem.records import Float32
 from agentmem.rerank.constants import GATE_CENTRE, GATE_SLOPE, WEIGHTS, Row
 from agentmem.rerank.fusion import HEAD_NAMES
 from agentmem.rerank.heads import SIDE_NAMES
+from agentmem.rerank.query import TaskType
 
 HEADS = (*HEAD_NAMES, *SIDE_NAMES)
 """The heads whose points are learned; those of one side of a turn start at 0."""
 START: Mapping[str, Row] = MappingProxyType({name: WEIGHTS.get(name, Row(0.0, 0.0)) for name in HEADS})
+CHOICES = ("memory-heads", "dense", "lexical", "rrf", "convex")
+"""The mechanisms that a store may learn to choose from for queries with a text and a vector, by their task."""
 MAX_BYTES = 64 << 20
 _FORMAT = 1
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, EOFError, OSError, NotImplementedError)
 _ARRAYS = ("points", "gate", "query", "key")
 
 
@@ -42,9 +47,11 @@ class HeadWeights:
             by which the lexical heads are scaled, over the standing of the dense first hit.
         query, key: float32 (rank, dimension), W_Q and W_K beside the identity: with unit vectors q and k,
             (W_Q q)·(W_K k) is added to their similarity; rank 0 for none.
+        choices: task -> the mechanism, of ``CHOICES``, that ranks its queries; memory-heads for tasks not in it.
 
     Raises:
-        InvalidInput: shapes that do not fit each other, a number that is not finite, or a head that does not exist.
+        InvalidInput: shapes that do not fit each other, a number that is not finite, or a head, a task or a mechanism
+            that does not exist.
     """
 
     embedder: str
@@ -54,6 +61,7 @@ class HeadWeights:
     gate: Float32
     query: Float32
     key: Float32
+    choices: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -76,6 +84,12 @@ class HeadWeights:
                 f"weights: heads must be distinct names of {', '.join(HEADS)}; got {', '.join(self.heads)}"
             )
 
+        if not set(self.choices) <= set(get_args(TaskType)) or not set(self.choices.values()) <= set(CHOICES):
+            raise InvalidInput(
+                f"weights: choices must name mechanisms of {', '.join(CHOICES)} for tasks of "
+                f"{', '.join(get_args(TaskType))}; got {dict(self.choices)}"
+            )
+
     def table(self) -> Float32:
         """Return the points of all ``HEADS``, float32 (n_heads, 2); the constants for those that were not learned."""
         own = dict(zip(self.heads, self.points, strict=True))
@@ -92,7 +106,13 @@ class HeadWeights:
 
     def to_bytes(self) -> bytes:
         """Return the weights as an .npz archive (NumPy's own format, no pickle in it)."""
-        about = {"format": _FORMAT, "embedder": self.embedder, "dimension": self.dimension, "heads": self.heads}
+        about = {
+            "format": _FORMAT,
+            "embedder": self.embedder,
+            "dimension": self.dimension,
+            "heads": self.heads,
+            "choices": dict(self.choices),
+        }
         header = np.frombuffer(json.dumps(about).encode(), np.uint8)
         file = io.BytesIO()
         np.savez(file, about=header, **{name: getattr(self, name) for name in _ARRAYS})
@@ -114,10 +134,20 @@ class HeadWeights:
                 parts = {name: np.ascontiguousarray(arrays[name]) for name in _ARRAYS}
             if about["format"] != _FORMAT:
                 raise InvalidInput(f"weights of format {about['format']!r}; this agentmem reads {_FORMAT}")
-            return cls(str(about["embedder"]), int(about["dimension"]), tuple(about["heads"]), **parts)
+            choices = {str(task): str(name) for task, name in about.get("choices", {}).items()}
+            return cls(str(about["embedder"]), int(about["dimension"]), tuple(about["heads"]), **parts, choices=choices)
         except InvalidInput:
             raise
-        except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            EOFError,
+            OSError,
+            zipfile.BadZipFile,
+            NotImplementedError,
+        ) as error:
             raise InvalidInput(f"these are no weights that agentmem wrote: {error}") from error
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from agentmem.errors import InvalidInput
 from agentmem.metrics import Metrics
+from agentmem.rerank.weights import HeadWeights
 from agentmem.simulation.datasets import Dataset, folds
 from agentmem.simulation.filling import STATIC, Progress, filled_store, ignore
 from agentmem.simulation.measures import DEEP, Values, deep_recall, ir_measures, measure
@@ -137,6 +138,8 @@ def search_all(
 ) -> list[Run]:
     """Ask every query through every pipeline, turn by turn, so that a drift of the machine falls on all alike.
 
+    Pipelines with weights of their own come after the others, each by itself: its weights rank in the store meanwhile.
+
     Args:
         store: holds the documents (see ``fill``).
         dataset: whose queries to ask.
@@ -149,13 +152,41 @@ def search_all(
     """
     runs = [Run() for _ in pipelines]
     pairs = list(zip(pipelines, runs, strict=True))
+    turns = [[pair for pair in pairs if pair[0].weights is None], *([pair] for pair in pairs if pair[0].weights)]
     with _tapped(store) as tap:
-        for row in range(len(dataset.queries)):
-            first = row % len(pairs)
-            for pipeline, run in pairs[first:] + pairs[:first]:
-                _ask(store, tap, dataset, row, pipeline, k, run)
-                progress(1)
+        for together in turns:
+            if together:
+                with _ranked_by(store, together[0][0].weights):
+                    _ask_all(store, tap, dataset, together, k, progress)
     return runs
+
+
+def _ask_all(
+    store: MemoryStore,
+    tap: _Tap,
+    dataset: Dataset,
+    pairs: list[tuple[Pipeline, Run]],
+    k: int,
+    progress: Progress,
+) -> None:
+    for row in range(len(dataset.queries)):
+        first = row % len(pairs)
+        for pipeline, run in pairs[first:] + pairs[:first]:
+            _ask(store, tap, dataset, row, pipeline, k, run)
+            progress(1)
+
+
+@contextmanager
+def _ranked_by(store: MemoryStore, weights: HeadWeights | None) -> Iterator[None]:
+    """Have a store rank by weights, and go back to its own; None leaves it alone."""
+    if weights is None:
+        yield
+        return
+    store.weights.install(weights, "measured")
+    try:
+        yield
+    finally:
+        store.weights.rollback()
 
 
 def _walks(store: MemoryStore, dataset: Dataset) -> int:
@@ -258,6 +289,7 @@ def evaluate(
 
     Raises:
         BackendUnavailable: ir-measures is not installed.
+        EmbedderMismatch: a pipeline's weights were fitted with another embedder than the store's.
     """
     ir_measures()
     asked = _Asked(_with_exact(pipelines))

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from agentmem.errors import InvalidInput
 from agentmem.ranking import check_mechanism
+from agentmem.rerank.weights import HeadWeights
 
 GRAPH = "hnsw"
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """One way to search: a mechanism, and whether vectors are compared exactly."""
+    """One way to search: a mechanism, whether vectors are compared exactly, and learned weights to rank by.
+
+    Without weights a store ranks by its own: those that are active in it, else the constants.
+    """
 
     name: str
     mechanism: str = "auto"
     exact: bool = False
+    weights: HeadWeights | None = None
 
     @property
     def approximate(self) -> bool:
@@ -30,8 +36,8 @@ DEFAULT_PIPELINES = (DENSE, Pipeline("auto"))
 FUSIONS = ("lexical", "rrf", "convex")
 
 
-def pipelines_named(names: Iterable[str]) -> tuple[Pipeline, ...]:
-    """Return the pipelines of these names.
+def pipelines_named(names: Iterable[str], weights: Iterable[Path] = ()) -> tuple[Pipeline, ...]:
+    """Return the pipelines of these names, and behind them one for each file of saved weights, called as the file is.
 
     ==================  =====================================================================================
     "dense"             similarity of vectors, every row scanned in float32
@@ -40,14 +46,20 @@ def pipelines_named(names: Iterable[str]) -> tuple[Pipeline, ...]:
                         attention mechanism of the catalogue
     ==================  =====================================================================================
 
+    Args:
+        names: of the table above.
+        weights: files that ``agentmem learn --output`` or ``agentmem weights save`` wrote.
+
     Raises:
-        InvalidInput: none, or one twice.
+        InvalidInput: none, one twice, or a file that holds no weights.
         UnknownMechanism: the message lists those that exist.
     """
-    chosen = tuple(names)
+    wanted, files = tuple(names), tuple(weights)
+    chosen = (*wanted, *(file.name for file in files))
     if not chosen or len(set(chosen)) < len(chosen):
         raise InvalidInput(f"expected names of pipelines, each once, came {', '.join(chosen) or 'none'}")
-    return tuple(map(_named, chosen))
+    saved = (Pipeline(file.name, weights=HeadWeights.from_bytes(file.read_bytes())) for file in files)
+    return (*map(_named, wanted), *saved)
 
 
 def _named(name: str) -> Pipeline:

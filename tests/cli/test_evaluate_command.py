@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agentmem.rerank.weights import HEADS, HeadWeights, start
+
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 TURNS = {
     "x": [
@@ -97,6 +99,45 @@ def test_the_result_goes_to_a_file_as_well(agentmem, folder, tmp_path):
     done = agentmem("evaluate", "--data", folder, "--pipelines", "rrf", "--output", tmp_path / "out.md", "--json")
     assert (tmp_path / "out.md").read_text().startswith("## made\n")
     assert done.json["dataset"] == "made"
+
+
+def saved(path, embedder="given", dimension=8, *, turned=False):
+    """Write weights: the constants, or such that the best comes last."""
+    origin = start(embedder, dimension)
+    points = -origin.points if turned else origin.points
+    made = HeadWeights(embedder, dimension, HEADS, points, origin.gate, origin.query, origin.key)
+    path.write_bytes(made.to_bytes())
+    return path
+
+
+def test_saved_weights_are_pipelines_called_as_their_files(agentmem, folder, tmp_path):
+    same, turned = saved(tmp_path / "same.npz"), saved(tmp_path / "turned.npz", turned=True)
+    arguments = ("--pipelines", "auto,dense", "--weights", turned, "--weights", same)
+    report = agentmem("evaluate", "--data", folder, "--vectors", "given", *arguments, "--json").json
+    assert list(report["pipelines"]) == ["auto", "dense", "turned.npz", "same.npz"]
+    auto, other, constants = (report["pipelines"][name] for name in ("auto", "turned.npz", "same.npz"))
+    assert {name: auto[name] for name in ("mrr", "ndcg@10")} == {name: constants[name] for name in ("mrr", "ndcg@10")}
+    assert auto["mrr"] == 1
+    assert other["mrr"] < 0.5
+    assert other["against"]["mrr"]["loss"] == 2
+    assert constants["against"]["mrr"]["tie"] == 2
+    arguments = ("--pipelines", "", "--weights", turned)
+    alone = agentmem("evaluate", "--data", folder, "--vectors", "given", *arguments, "--json")
+    assert list(alone.json["pipelines"]) == ["turned.npz"]
+    assert figures(alone.json)["pipelines"]["turned.npz"]["mrr"] == other["mrr"]
+
+
+def test_weights_that_cannot_rank_are_told(agentmem, folder, tmp_path):
+    (tmp_path / "none.npz").write_bytes(b"nothing")
+    other, twice = saved(tmp_path / "other.npz", "another"), saved(tmp_path / "auto")
+    for file, code, words in (
+        (tmp_path / "none.npz", 2, "no weights"),
+        (other, 1, "'another'"),
+        (twice, 2, "each once"),
+    ):
+        done = agentmem("evaluate", "--data", folder, "--vectors", "given", "--weights", file)
+        assert (done.code, done.err.count("\n")) == (code, 1)
+        assert words in done.err
 
 
 def test_folds_need_namespaces_and_no_test_queries(agentmem, folder):

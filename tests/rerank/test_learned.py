@@ -203,6 +203,58 @@ def test_fitting_moves_what_is_right_up_and_is_repeatable(make):
     np.testing.assert_allclose(held.points, origin.points, atol=0.2, rtol=0.05)
 
 
+def test_heads_that_say_next_to_nothing_are_pruned(make):
+    searches, origin = several(make, 20), start("x", DIMENSION)
+    lists = Lists(searches, origin, 0.01)
+    points = origin.table()
+    faint, loud = HEADS.index("recency"), HEADS.index("lexical")
+    points[faint], points[loud] = (1e-4, 1e-4), (1.0, 1e-5)
+    pruned = lists.pruned(replace(origin, heads=HEADS, points=points)).table()
+    assert pruned[faint].tolist() == [0, 0]
+    assert pruned[loud].tolist() == [1, 0], "for plain records alone"
+    kept = pruned != 0
+    np.testing.assert_array_equal(pruned[kept], points[kept])
+    assert kept[HEADS.index("late")].all()
+    silent = HEADS.index("links")
+    assert pruned[silent].tolist() == points[silent].tolist(), "nobody knows what it would have said"
+
+
+def pruning(make, monkeypatch, effect):
+    """Return what is learned where pruning is wanted and changes the ranking of held-out queries by an effect."""
+    monkeypatch.setattr(promotion, "choose", lambda *rest: promotion.Setting(0.01, 0, True))
+    gains, none = promotion._gains, HEADS.index("late")
+
+    def told(tests, weights):
+        bare = weights.table()[none].tolist() == [0, 0]
+        return np.clip(gains(tests, weights) + (effect if bare else 0), 0, 1)
+
+    def without_late(lists, weights):
+        points = weights.table()
+        points[none] = 0
+        return replace(weights, heads=HEADS, points=points)
+
+    monkeypatch.setattr(promotion, "_gains", told)
+    monkeypatch.setattr(Lists, "pruned", without_late)
+    searches = several(make, 40)
+    return learn(searches, [str(n) for n in range(40)], None, start("x", DIMENSION), 0, lambda share: None)[0]
+
+
+def test_a_pruning_that_may_cost_held_out_queries_something_is_undone(make, monkeypatch):
+    costly = pruning(make, monkeypatch, -0.1)
+    assert costly.pruned == ()
+    assert costly.pruning.low < 0
+    assert costly.weights.table()[HEADS.index("late")].all()
+    assert np.nanmean(costly.held_out.after) == pytest.approx(costly.pruning.before)
+
+
+def test_a_pruning_that_wins_stays(make, monkeypatch):
+    free = pruning(make, monkeypatch, 1.0)
+    assert free.pruned == ("late of turns", "late of plain records")
+    assert free.pruning.low > 0
+    assert free.weights.table()[HEADS.index("late")].tolist() == [0, 0]
+    assert np.nanmean(free.held_out.after) == pytest.approx(free.pruning.after)
+
+
 def test_what_is_no_candidate_counts_as_not_found(make):
     one = several(make, 1)[0]
     order = ranked(one, start("x", DIMENSION))
@@ -225,7 +277,7 @@ def test_parts_are_the_same_at_every_run():
 
 def test_nothing_is_ranked_by_weights_that_saw_it(make, monkeypatch):
     searches, seen = several(make, 40), []
-    monkeypatch.setattr(promotion, "choose", lambda *rest: (0.01, 0))
+    monkeypatch.setattr(promotion, "choose", lambda *rest: promotion.Setting(0.01, 0))
     original = promotion.Lists
     monkeypatch.setattr(promotion, "Lists", lambda taught, *rest: seen.append(list(taught)) or original(taught, *rest))
     ranked_by = []

@@ -123,6 +123,19 @@ def test_recency_says_nothing_when_all_are_of_one_age(make):
     assert heads.recency(make(3), PLAIN).tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_session_is_what_a_look_at_every_pair_says(make, seed):
+    rng = np.random.default_rng(seed)
+    keys, scores = rng.integers(-1, 4, 30), rng.integers(0, 12, 30).astype(np.float32)
+    evidence = make(30, session_key=keys, first_round=rng.random(30) < 0.6)
+    median = np.sort(scores[evidence.first_round])[evidence.first_round.sum() // 2]
+    expected = [
+        max([max(scores[j] - median, 0) for j in range(30) if j != i and keys[j] == keys[i] != 0], default=0)
+        for i in range(30)
+    ]
+    assert heads.session(evidence, PLAIN, scores).tolist() == expected
+
+
 def test_session_takes_the_best_other_of_the_same_session(make):
     evidence = make(5, session_key=[7, 7, 8, 0, 0])
     scores = np.array([9, 4, 3, 8, 2], np.float32)

@@ -51,6 +51,23 @@ def test_phrases_count_pairs_that_stand_together_in_the_querys_order():
     np.testing.assert_allclose(phrases(rows, [5, 6], [3, 2]), [2 * one, 2 * one, 0, 0, 2 * two, 0], rtol=1e-6)
 
 
+def test_phrases_are_what_a_look_at_every_pair_of_places_says():
+    rng = np.random.default_rng(3)
+    query = rng.permutation(np.array([9, 3, 40, 7, 2, 4_000_000_000]))
+    weights = rng.random(6) + 0.5
+    rows = [rng.choice([*query, 1, 5], rng.integers(0, 12)).tolist() for _ in range(40)]
+    expected = []
+    for row in rows:
+        score = 0.0
+        for pair in range(5):
+            places = [np.flatnonzero(np.array(row) == term) for term in query[pair : pair + 2]]
+            near = sum(1 <= j - i <= lexicon.PHRASE_REACH for i in places[0] for j in places[1])
+            score += min(weights[pair : pair + 2]) * near * (lexicon.K1 + 1) / (near + lexicon.K1)
+        expected.append(score)
+    assert max(expected) > 1
+    np.testing.assert_allclose(phrases(rows, query, weights), expected, rtol=1e-5)
+
+
 def test_phrases_do_not_reach_across_rows():
     assert phrases([[5], [6]], [5, 6], [1, 1]).tolist() == [0, 0]
 

@@ -76,3 +76,16 @@ def test_few_candidates_keep_the_first_that_they_had_among_many(store, count):
             assert len(few) == count
     finally:
         store.hooks.unregister("intelligence", alone)
+
+
+def test_what_stands_around_a_turn_counts_though_a_filter_hides_it():
+    with agentmem.MemoryStore(":memory:") as store:
+        talk = ["Shall we go sailing on the lake?", "Yes, on Sunday", "The boat needs paint", "I will buy some"]
+        for space in ("talks/a", "talks/b"):
+            for place, text in enumerate(talk if space == "talks/a" else reversed(talk)):
+                store.add(text, thread="t", position=place, metadata={"place": place % 2}, namespace=space)
+
+        hits = store.search("when do we go sailing?", explain=True, namespace="talks/a", filter={"place": 1})
+        assert [hit.record.text for hit in hits] == ["Yes, on Sunday", "I will buy some"]
+        beside, far = (hit.explanation.heads["neighbours"] for hit in hits)
+        assert beside > 2 * far > 0

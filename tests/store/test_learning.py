@@ -309,6 +309,54 @@ def test_what_was_used_counts_less_than_what_was_accepted():
     assert mixed[0].namespace is None
 
 
+def misled(store, judged=60):
+    """Add notes whose words are those of other notes; the nearest vector is right, whatever the words say."""
+    for number in range(90):
+        store.add(f"a note on {TOPICS[number % 6]} {number}", id=str(number), embedding=vector(number), created_at=1e9)
+    for number in range(judged):
+        text, asked = question(number)
+        store.feedback(text, embedding=asked, accepted=[str(number)])
+
+
+def question(number):
+    """Return a text that names another note, and a vector that is nearly the right one's."""
+    return f"tell me about {TOPICS[(number + 1) % 6]} {(number + 31) % 90}", vector(number) + 0.01 * vector(
+        900 + number
+    )
+
+
+def test_a_mechanism_that_wins_on_the_feedback_is_chosen_and_can_be_taken_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(agentmem.rerank.promotion, "STRENGTHS", ())  # the heads would learn it too
+    path = tmp_path / "m.db"
+    options = {"embedder": None, "dimension": DIMENSION, "merge": "manual"}
+    with agentmem.MemoryStore(path, **options) as store:
+        misled(store)
+        before = [store.search(text, embedding=asked)[0].id for text, asked in map(question, range(60, 90))]
+        assert sum(id == str(number) for number, id in enumerate(before, 60)) < 20
+        report = store.learn()
+        (choice,) = report.choices
+        assert report.promoted
+        assert (choice.task, choice.mechanism, choice.promoted) == ("default", "dense", True)
+        assert choice.compared.low > 0
+        assert "dense for default queries" in report.reason
+        assert store.weights.active().report["choices"][0]["mechanism"] == "dense"
+        assert store.weights.get().choices == {"default": "dense"}
+    with agentmem.MemoryStore(path, **options) as store:
+        for number in range(60, 90):
+            text, asked = question(number)
+            hit = store.search(text, embedding=asked, explain=True)[0]
+            assert hit.id == str(number)
+            assert hit.explanation.mechanism == "dense"
+            assert "feedback on default queries" in hit.explanation.reason
+        asked = {"explain": True, "embedding": vector(3)}
+        assert store.search("where is my note?", **asked)[0].explanation.mechanism == "memory-heads", "another task"
+        named = store.search("a note", mechanism="memory-heads", **asked)
+        assert named[0].explanation.mechanism == "memory-heads"
+        assert store.search("tea")[0].record.text, "without a vector the heads rank"
+        store.weights.rollback()
+        assert [store.search(text, embedding=asked)[0].id for text, asked in map(question, range(60, 90))] == before
+
+
 def test_used_memories_alone_can_teach(tmp_path):
     with agentmem.MemoryStore(tmp_path / "m.db", embedder=None, dimension=DIMENSION, merge="manual") as store:
         fill(store, judged=0)
