@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from agentmem.simulation.measures import measure
 from agentmem.simulation.study.configuration import Configuration, Shape
-from agentmem.simulation.study.model import COMPONENTS, Parameters, forward, scores
+from agentmem.simulation.study.model import COMPONENTS, Parameters, forward, initial, scores
 from agentmem.simulation.study.pools import Pools, Searched
+from agentmem.simulation.study.quality import NDCG, change, compare
 from agentmem.simulation.study.statistics import describe
 from agentmem.simulation.study.training import Asked, ask, train
 
-TOP = 10
 SHARE = 0.25
 """Of the training queries, for the sample efficiency."""
 TIMED = 200
 """Forward passes of one query that are timed."""
-RECALL, NDCG = "recall@10", "ndcg@10"
 
 
 def measure_one(configuration: Configuration, searched: Searched, other: Searched | None = None) -> dict[str, Any]:
@@ -37,14 +35,14 @@ def measure_one(configuration: Configuration, searched: Searched, other: Searche
     latency = latencies(fitted.parameters, searched.dev)
     test = searched.test().open()
     asked = ask(fitted.parameters, test)
-    quality = compare(test, asked)
-    few = compare(test, ask(little.parameters, test))
-    seen = compare(searched.train, ask(fitted.parameters, searched.train))
-    dev = compare(searched.dev, ask(fitted.parameters, searched.dev))
+    quality = compare(test, asked.scores)
+    few = compare(test, ask(little.parameters, test).scores)
+    seen = compare(searched.train, ask(fitted.parameters, searched.train).scores)
+    dev = compare(searched.dev, ask(fitted.parameters, searched.dev).scores)
     elsewhere = None
     if other is not None:
         strange = other.test().open()
-        elsewhere = compare(strange, ask(fitted.parameters, strange))
+        elsewhere = compare(strange, ask(fitted.parameters, strange).scores)
     whole, part = quality[NDCG]["after"] - quality[NDCG]["before"], few[NDCG]["after"] - few[NDCG]["before"]
     return {
         "key": configuration.key,
@@ -52,10 +50,12 @@ def measure_one(configuration: Configuration, searched: Searched, other: Searche
         **quality,
         "cosine": _cosine(asked),
         "weights": describe(asked.weights),
+        "weights_at_birth": describe(ask(initial(shape, test.x.shape[1], configuration.seed), test).weights),
         "convergence_epochs": fitted.epoch,
         "final_loss": fitted.train_losses[fitted.epoch - 1] if fitted.epoch else fitted.dev_losses[0],
         "train_losses": fitted.train_losses,
         "dev_losses": fitted.dev_losses,
+        "dev_ndcgs": fitted.dev_ndcgs,
         "dev": dev,
         "train": seen,
         "sample_efficiency": {"share": SHARE, NDCG: few[NDCG], "ratio": part / whole if whole > 0 else None},
@@ -68,46 +68,12 @@ def measure_one(configuration: Configuration, searched: Searched, other: Searche
     }
 
 
-def compare(pools: Pools, asked: Asked) -> dict[str, Any]:
-    """Return recall@10 and NDCG@10 of the order that the store found and of the reranker's, over all queries.
-
-    Returns:
-        ``{"recall@10": {"before", "after", "change"}, "ndcg@10": ..., "categories": {name: {"queries", ...}}}``; the
-        change is relative, None to 0.
-    """
-    order = np.argsort(-asked.scores, axis=1, kind="stable")
-    before = {query: _names(pools, rows) for query, rows in zip(pools.queries, pools.rows, strict=True)}
-    after = {
-        query: _names(pools, rows)
-        for query, rows in zip(pools.queries, np.take_along_axis(pools.rows, order, axis=1), strict=True)
-    }
-    values = [measure(pools.judged, ranked, TOP) for ranked in (before, after)]
-    categories = {}
-    for name in sorted({*pools.categories.values()}):
-        mine = np.array([pools.categories.get(query) == name for query in pools.qrels])
-        categories[name] = {"queries": int(mine.sum())} | {
-            each: _change(float(values[0][each][mine].mean()), float(values[1][each][mine].mean()))
-            for each in (RECALL, NDCG)
-        }
-    return {
-        each: _change(float(values[0][each].mean()), float(values[1][each].mean())) for each in (RECALL, NDCG)
-    } | {"categories": categories}
-
-
-def _names(pools: Pools, rows: Any) -> list[str]:
-    return [pools.ids[row] for row in rows[rows >= 0].tolist()]
-
-
-def _change(before: float, after: float) -> dict[str, float | None]:
-    return {"before": before, "after": after, "change": after / before - 1 if before else None}
-
-
 def _cosine(asked: Asked) -> dict[str, float | None]:
     """Return the mean cosine of query and relevant candidates, of the queries that have some."""
     known = ~np.isnan(asked.before)
     if not known.any():
-        return _change(0.0, 0.0)
-    return _change(float(asked.before[known].mean()), float(asked.after[known].mean()))
+        return change(0.0, 0.0)
+    return change(float(asked.before[known].mean()), float(asked.after[known].mean()))
 
 
 def latencies(parameters: Parameters, pools: Pools) -> dict[str, float]:

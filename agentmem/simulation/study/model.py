@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from agentmem.simulation.study.configuration import Shape
 
-SHARPNESS = 20.0
-"""s at birth, of the similarity that a head of full width would see: a cosine lower by 0.05 weighs e times less."""
+SHARPNESS = 5.0
+"""s at birth, of the similarity that a head of full width would see: a cosine lower by 0.2 weighs e times less."""
 SCALE = 20.0
 """τ at birth."""
 COMPONENTS = ("projection", "weights", "softmax", "aggregation", "concatenation")

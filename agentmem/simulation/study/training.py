@@ -1,4 +1,4 @@
-"""Fitting the reranker: Adam on the training queries, stopped by the loss on the dev queries."""
+"""Fitting the reranker: Adam on the training queries, stopped by NDCG@10 on the dev queries."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from agentmem.simulation.datasets import TEST
 from agentmem.simulation.study.configuration import Shape
 from agentmem.simulation.study.model import Parameters, forward, initial, loss, scores, softmax
 from agentmem.simulation.study.pools import Pools
+from agentmem.simulation.study.quality import ndcg
 
-RATE = 5e-4
+RATE = 3e-4
 BATCH = 32
-LEAST = 0.002
-"""A dev loss counts as lower where it is so much lower, in nats."""
-PATIENCE = 3
-"""So many epochs without a lower dev loss end the training."""
+PATIENCE = 4
+"""So many epochs without a higher NDCG@10 on dev end the training."""
 MOST_EPOCHS = 60
 BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The reranker at the epoch with the lowest dev loss.
+    """The reranker at the epoch with the highest NDCG@10 on dev, the first of equals.
 
     Attributes:
         parameters: see ``model.initial``.
-        epoch: which one that was; 0 where training never lowered the dev loss.
+        epoch: which one that was; 0 where training never raised it.
         train_losses: mean over each epoch's batches, dropout on, nats a query.
         dev_losses: before training and after each epoch.
+        dev_ndcgs: the same of NDCG@10.
     """
 
     parameters: Parameters
     epoch: int
     train_losses: tuple[float, ...]
     dev_losses: tuple[float, ...]
+    dev_ndcgs: tuple[float, ...]
 
 
 class Adam:
@@ -83,13 +84,16 @@ def train(shape: Shape, train: Pools, dev: Pools, seed: int, share: float = 1.0)
     parameters = initial(shape, train.x.shape[1], seed)
     adam = Adam(parameters)
     best, best_epoch = _copied(parameters), 0
-    train_losses, dev_losses = [], [mean_loss(parameters, dev)]
+    train_losses, (first_loss, first_ndcg) = [], _judged(parameters, dev)
+    dev_losses, dev_ndcgs = [first_loss], [first_ndcg]
     while len(train_losses) < MOST_EPOCHS and len(train_losses) - best_epoch < PATIENCE:
         train_losses.append(_epoch(shape, parameters, adam, train, rng.permutation(places), rng))
-        dev_losses.append(mean_loss(parameters, dev))
-        if dev_losses[-1] < dev_losses[best_epoch] - LEAST:
+        dev_loss, dev_ndcg = _judged(parameters, dev)
+        dev_losses.append(dev_loss)
+        dev_ndcgs.append(dev_ndcg)
+        if dev_ndcg > dev_ndcgs[best_epoch]:
             best, best_epoch = _copied(parameters), len(train_losses)
-    return Trained(best, best_epoch, tuple(train_losses), tuple(dev_losses))
+    return Trained(best, best_epoch, tuple(train_losses), tuple(dev_losses), tuple(dev_ndcgs))
 
 
 def _copied(parameters: Parameters) -> Parameters:
@@ -117,14 +121,13 @@ def blocks(pools: Pools, places: Int64) -> Iterator[Int64]:
     yield from (places[start : start + BLOCK] for start in range(0, len(places), BLOCK))
 
 
-def mean_loss(parameters: Parameters, pools: Pools) -> float:
-    """Return the loss of the queries with a relevant candidate, nothing dropped, in nats a query."""
-    total = 0.0
-    for part in blocks(pools, pools.taught):
-        x, keys, missing, target = pools.batch(part)
-        shares = softmax(scores(parameters, forward(parameters, x, keys, missing)[-1].out, keys, missing))
-        total -= float((target * np.log(np.where(target > 0, shares, 1))).sum())
-    return total / len(pools.taught)
+def _judged(parameters: Parameters, pools: Pools) -> tuple[float, float]:
+    """Return the loss of the queries with a relevant candidate, nothing dropped, in nats a query; and NDCG@10 of all."""
+    found = ask(parameters, pools).scores
+    taught = pools.taught
+    target = pools.grades[taught] / pools.grades[taught].sum(axis=1, keepdims=True)
+    losses = -(target * np.log(np.where(target > 0, softmax(found[taught]), 1))).sum(axis=1)
+    return float(losses.mean()), ndcg(pools, found)
 
 
 @dataclass(frozen=True, slots=True)
