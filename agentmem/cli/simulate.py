@@ -22,7 +22,7 @@ QUICK = {"heads": "1,4,8", "hidden": "128", "layers": "1", "dropout": "0.1", "si
 REPORT = "report"
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType):  # type: ignore[type-arg]
     """Numbers separated by commas, each once."""
 
     name = "numbers"
@@ -75,7 +75,9 @@ def _configurations(dataset: Dataset, values: dict[str, Any]) -> tuple[Configura
         if corpus.size and corpus.size < len(dataset.documents):
             raise InvalidInput(f"{dataset.name} has {len(dataset.documents)} documents; --sizes must be larger, or 0")
         if corpus.dimension not in (own, 2 * own):
-            raise InvalidInput(f"{dataset.name} has vectors of {own} dimensions; --dimensions may be {own} and {2 * own}")
+            raise InvalidInput(
+                f"{dataset.name} has vectors of {own} dimensions; --dimensions may be {own} and {2 * own}"
+            )
     shapes = study.shapes(values["heads"], values["hidden"], values["layers"], values["dropout"])
     return study.grid(shapes, corpora, values["seeds"])
 
@@ -127,7 +129,7 @@ def _configurations(dataset: Dataset, values: dict[str, Any]) -> tuple[Configura
 )
 @plain_options
 @click.pass_context
-def simulate_command(ctx: click.Context, **options: Any) -> None:
+def simulate_command(ctx: click.Context, /, **options: Any) -> None:
     """Train small multi-head attention rerankers on a labelled set, and measure what each choice is worth.
 
     Every result is one line of OUTPUT/results.jsonl, and a run that was cut off goes on where it was. OUTPUT/report.md,
@@ -145,7 +147,9 @@ def simulate_command(ctx: click.Context, **options: Any) -> None:
     if options["data"] is not None and options["cross_modal"] is not None:
         raise click.UsageError("--data and --cross-modal are two sets; give one of them")
     values = _values(ctx, options)
-    dataset, other = _read(*(options[name] for name in ("data", "cross_modal", "transfer", "vectors", "exclude_category")))
+    dataset, other = _read(
+        *(options[name] for name in ("data", "cross_modal", "transfer", "vectors", "exclude_category"))
+    )
     configurations = _configurations(dataset, values)
     folder: Path = options["output"]
     run = study.Study(folder, dataset, other)

@@ -59,13 +59,14 @@ class HeadDiversity:
         """Look at one ranking in ``EVERY``, the first among them.
 
         Args:
-            parts: float32 (heads, m), as in ``Ranking``; one with fewer than two heads that say anything is passed by.
+            parts: float32 (heads, m), finite, as in ``Ranking``; one with fewer than two heads that say anything is
+                passed by.
         """
         if next(self._numbers) % EVERY or not parts.size:
             return
         above = parts - parts.min(axis=1, keepdims=True)
         total = above.sum(axis=1, keepdims=True)
-        says = np.isfinite(total[:, 0]) & (total[:, 0] > 0)
+        says = total[:, 0] > 0
         if says.sum() > 1:
             self._recent.append(float(divergence(above[says] / total[says])))
 

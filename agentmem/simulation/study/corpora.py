@@ -97,7 +97,9 @@ def _hashed(
     for row, (terms, counts) in enumerate(texts):
         mixed = terms.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(33)
         weights = np.array([rarity.get(term, 0.0) for term in terms.tolist()]) * (1 + np.log(counts))
-        np.add.at(table[row], (mixed >> np.uint64(1)) % np.uint64(width), np.where(mixed & np.uint64(1), 1, -1) * weights)
+        np.add.at(
+            table[row], (mixed >> np.uint64(1)) % np.uint64(width), np.where(mixed & np.uint64(1), 1, -1) * weights
+        )
     return unit(table)
 
 
@@ -123,9 +125,7 @@ def enlarged(dataset: Dataset, size: int) -> Dataset:
         Document(f"{MADE_UP}{number}", "", namespace, None, None, None, None, None, {})
         for number, namespace in enumerate(spaces)
     )
-    return replace(
-        dataset, documents=dataset.documents + documents, document_vectors=np.concatenate([vectors, made])
-    )
+    return replace(dataset, documents=dataset.documents + documents, document_vectors=np.concatenate([vectors, made]))
 
 
 def _alike(vectors: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -164,13 +164,15 @@ def searched(dataset: Dataset, *, show: bool = False, progress: Progress = lambd
     used = np.unique(np.concatenate(list(found.values())))
     vectors = _given(dataset.document_vectors)[used]
     ids = tuple(names[row] for row in used.tolist())
+    rows = {query: np.searchsorted(used, mine) for query, mine in found.items()}
     splits = {
-        split: _pools(dataset, split, {query: np.searchsorted(used, rows) for query, rows in found.items()}, vectors, ids)
+        split: _pools(dataset, split, rows, vectors, ids)
         for split in (TRAIN, DEV, TEST)
         if any(query.split == split for query in dataset.queries)
     }
-    made = [np.mean([ids[row].startswith(MADE_UP) for row in each[each >= 0]]) for p in splits.values() for each in p.rows]
-    return Searched(splits, float(np.mean(made)), len(names))
+    made_up = np.array([name.startswith(MADE_UP) for name in ids])
+    shares = [float(made_up[mine].mean()) for mine in rows.values()]
+    return Searched(splits, float(np.mean(shares)), len(names))
 
 
 def _pools(dataset: Dataset, split: str, found: Mapping[str, Any], vectors: Float32, ids: tuple[str, ...]) -> Pools:

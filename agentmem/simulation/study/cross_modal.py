@@ -1,4 +1,4 @@
-"""Code, documents and tests of one project as a labelled set: a checkout of this package, labelled by its own imports."""
+"""Code, documents and tests of one project as a labelled set: a checkout of this package and its own imports."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def read_checkout(folder: Path | str) -> Dataset:
         raise InvalidInput(f"{folder}: no test imports a module of {PACKAGE}/, and no page of {DOCS}/ names one")
     return Dataset(
         f"cross-modal-{folder.resolve().name}",
-        tuple(
-            Document(part.id, part.text, "", None, None, None, None, None, {"kind": part.kind}) for part in parts
-        ),
+        tuple(Document(part.id, part.text, "", None, None, None, None, None, {"kind": part.kind}) for part in parts),
         tuple(query for query, _ in asked),
         {query.id: dict.fromkeys(sorted(answers), 1) for query, answers in asked},
         split=ALL,

@@ -63,5 +63,7 @@ def _vectors(meanings: NDArray[np.float64], basis: NDArray[np.float64], rng: np.
 def _text(topic: int, fact: int, rng: np.random.Generator) -> str:
     """Return eight words: of the topic, of the fact, and of any talk."""
     numbers = rng.integers(12, size=8).tolist()
-    own = [f"topic{topic}word{number}" for number in numbers[:2]] + [f"fact{fact}word{number}" for number in numbers[2:4]]
+    own = [f"topic{topic}word{number}" for number in numbers[:2]] + [
+        f"fact{fact}word{number}" for number in numbers[2:4]
+    ]
     return " ".join(own + [f"word{number}" for number in numbers[4:]])

@@ -6,8 +6,8 @@ With x the query's unit vector, K (m, dim) those of its m candidates, and for ea
     x ← unit(x + concat(a K W_V) W_O)         the residual, of unit length
     score = τ · K x                           after the last layer
 
-This is cross-attention of a query to what it found, multi-head (Vaswani et al., NeurIPS 2017): graph attention over the
-star of the query and its candidates.  W_O begins at zero, so that before any training the ranking is that of the vectors.
+This is cross-attention of a query to what it found, multi-head (Vaswani et al., NeurIPS 2017): graph attention over
+the star of the query and its candidates.  W_O begins at zero, so that untrained it ranks as the vectors do.
 
 The candidates are never projected: x W_Q W_Kᵀ is one vector a head, and a K W_V = (a K) W_V, so that a layer costs
 2 · m · dim a head besides four small products of the query, in the place of 2 · m · dim · hidden.  The numbers are the
@@ -97,9 +97,9 @@ def initial(shape: Shape, dimension: int, seed: int, dtype: type[np.floating] = 
 
 def _orthonormal(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return matrices with orthonormal columns, or rows where those are fewer."""
-    if drawn.shape[-2] >= drawn.shape[-1]:
-        return np.linalg.qr(drawn)[0]
-    return np.linalg.qr(drawn.swapaxes(-1, -2))[0].swapaxes(-1, -2)
+    tall = drawn.shape[-2] >= drawn.shape[-1]
+    basis: NDArray[np.float64] = np.linalg.qr(drawn if tall else drawn.swapaxes(-1, -2))[0]
+    return basis if tall else basis.swapaxes(-1, -2)
 
 
 def forward(
@@ -187,7 +187,7 @@ def loss(
     gradient = {name: np.zeros_like(each) for name, each in parameters.items()}
     to_scores = (shares - target) / len(x)
     gradient["scale"][0] = (to_scores * np.where(np.isfinite(found), found, 0)).sum()
-    to_x = np.exp(parameters["scale"]) * (to_scores[:, None] @ keys)[:, 0]
+    to_x: Array = np.exp(parameters["scale"]) * (to_scores[:, None] @ keys)[:, 0]
     for number in range(len(layers) - 1, -1, -1):
         factor = None if keep is None else keep[number]
         to_x = _back(parameters, gradient, number, layers[number], keys, factor, to_x)

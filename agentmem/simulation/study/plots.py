@@ -23,7 +23,12 @@ PLOTS = {
 COLOURS = ("#3b6ea8", "#e08e2b", "#4f9d69", "#b5485d", "#7a6bb0")
 GREY, BAND = "#8a8f98", "#dfead9"
 LABELS = {"heads": "heads", "hidden": "hidden width", "layers": "layers", "dropout": "dropout"}
-UNITS = {"entropy": "entropy, nats", "gini": "Gini", "sparsity": "share of weights < 0.01", "diversity": "diversity, bits"}
+UNITS = {
+    "entropy": "entropy, nats",
+    "gini": "Gini",
+    "sparsity": "share of weights < 0.01",
+    "diversity": "diversity, bits",
+}
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -112,7 +117,9 @@ def _corpora(configurations: Configurations, shape: str) -> Any:
             places = range(len(mine))
             deviations = [each["figures"][name]["sd"] or 0 for each in mine]
             means = [_mean(each, name) for each in mine]
-            axes.errorbar(places, means, deviations, color=colour, marker="o", lw=2, capsize=3, label=f"{dimension} dim")
+            axes.errorbar(
+                places, means, deviations, color=colour, marker="o", lw=2, capsize=3, label=f"{dimension} dim"
+            )
             axes.set_xticks(places, [f"{each['vectors']:,}" if each["vectors"] else "the set" for each in mine])
         axes.set_title(title, loc="left")
         axes.set_xlabel("vectors")
@@ -128,15 +135,24 @@ def _weights(configurations: Configurations) -> Any:
     figure, panels = _figure(10, 3.4, 4, "Attention weights by heads; green: the target")
     values = sorted({each["heads"] for each in configurations})
     for axes, (name, (low, high)) in zip(panels, TARGETS.items(), strict=True):
-        for offset, colour, suffix, label in ((-0.18, GREY, "_at_birth", "untrained"), (0.18, COLOURS[0], "", "trained")):
+        for offset, colour, suffix, label in (
+            (-0.18, GREY, "_at_birth", "untrained"),
+            (0.18, COLOURS[0], "", "trained"),
+        ):
             groups = [
-                [known for each in configurations if each["heads"] == value and np.isfinite(known := _mean(each, name + suffix))]
+                [
+                    known
+                    for each in configurations
+                    if each["heads"] == value and np.isfinite(known := _mean(each, name + suffix))
+                ]
                 for value in values
             ]
             for place, group in enumerate(groups):
                 if group:
                     axes.scatter([place + offset] * len(group), group, s=10, color=colour, alpha=0.35, lw=0)
-                    axes.plot([place + offset - 0.13, place + offset + 0.13], [np.mean(group)] * 2, color=colour, lw=2.5)
+                    axes.plot(
+                        [place + offset - 0.13, place + offset + 0.13], [np.mean(group)] * 2, color=colour, lw=2.5
+                    )
             axes.scatter([], [], s=20, color=colour, label=label)
         bottom, top = axes.get_ylim()
         bottom = min(bottom, 0.0)
@@ -164,7 +180,7 @@ def _learning(configurations: Configurations, best: Mapping[str, Any]) -> Any:
             axes.plot(kept, each[curve][kept], "o", color=colour, ms=6)
         axes.set_title(title, loc="left")
         axes.set_xlabel("epoch")
-    legend = f"{best['hidden']} hidden, {best['layers']} layer{'s' if best['layers'] > 1 else ''}, dropout {best['dropout']:g}"
+    legend = f"hidden {best['hidden']}, layers {best['layers']}, dropout {best['dropout']:g}"
     panels[1].legend(title=legend, alignment="left")
     return figure
 
@@ -174,7 +190,8 @@ def _latency(configurations: Configurations, best: Mapping[str, Any]) -> Any:
     for axes, axis in zip(panels, ("heads", "hidden", "layers"), strict=True):
         fixed = [name for name in LABELS if name != axis]
         mine = sorted(
-            (each for each in configurations if all(each[name] == best[name] for name in fixed)), key=lambda each: each[axis]
+            (each for each in configurations if all(each[name] == best[name] for name in fixed)),
+            key=lambda each: each[axis],
         )
         bottoms = np.zeros(len(mine))
         for colour, name in zip(COLOURS, COMPONENTS, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -137,19 +137,17 @@ class Searched:
 
     def save(self, path: Path) -> None:
         """Write all of it to one file."""
-        first = self.splits[TEST]
-        arrays = {"vectors": first.vectors}
-        told = {"ids": first.ids, "distractors": self.distractors, "size": self.size, "splits": {}}
+        arrays: dict[str, Any] = {"vectors": self.splits[TEST].vectors}
+        splits = {}
         for name, pools in self.splits.items():
             arrays |= {f"{name}.x": pools.x, f"{name}.rows": pools.rows, f"{name}.grades": pools.grades}
-            told["splits"][name] = {
-                "queries": pools.queries,
-                "qrels": pools.qrels,
-                "categories": pools.categories,
-            }
+            splits[name] = {"queries": pools.queries, "qrels": pools.qrels, "categories": pools.categories}
+        ids = self.splits[TEST].ids
+        told = {"ids": ids, "distractors": self.distractors, "size": self.size, "splits": splits}
+        arrays["told"] = np.array(json.dumps(told))
         partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
-            np.savez(file, told=np.array(json.dumps(told)), **arrays)
+            np.savez(file, **arrays)
         partial.replace(path)
 
     @classmethod

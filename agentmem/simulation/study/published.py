@@ -1,7 +1,7 @@
 """The figures of the study that this one repeats: RuVector's "Multi-Head Attention Mechanism Analysis", 2025-11-30.
 
-It names neither data nor labels; what it does not say of a figure (the layers, the unit of an entropy) is taken from the
-row of its tables that the figure agrees with.
+It names neither data nor labels; what it does not say of a figure (the layers, the unit of an entropy) is taken from
+the row of its tables that the figure agrees with.
 """
 
 from __future__ import annotations

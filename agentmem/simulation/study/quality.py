@@ -46,7 +46,9 @@ def compare(pools: Pools, scores: Float32) -> dict[str, Any]:
     before, after = (measure(pools.judged, names(pools, each), TOP) for each in (None, scores))
 
     def part(mine: NDArray[np.bool_]) -> dict[str, Any]:
-        return {each: change(float(before[each][mine].mean()), float(after[each][mine].mean())) for each in (RECALL, NDCG)}
+        return {
+            each: change(float(before[each][mine].mean()), float(after[each][mine].mean())) for each in (RECALL, NDCG)
+        }
 
     categories = {}
     for name in sorted({*pools.categories.values()}):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -21,8 +21,9 @@ PERCENT = ("change", "sparsity", "cv", "distractors")
 DEFINITIONS = """## How each figure is made
 
 * **Reranker.** The query attends to the 50 best candidates of the store's own search (`mechanism="dense"`), by several
-  heads in one to three layers, each added to the query and made a unit vector; candidates are ranked by their similarity
-  to what came out. W_O begins at zero: untrained, it ranks as the vectors do. Dropout leaves out attention weights.
+  heads in one to three layers, each added to the query and made a unit vector; candidates are ranked by their
+  similarity to what came out. W_O begins at zero: untrained, it ranks as the vectors do. Dropout leaves out attention
+  weights.
 * **Training.** Adam on the train split, listwise softmax loss; stopped when NDCG@10 on dev has not risen for four
   epochs, and the best epoch kept: *convergence epochs* is its number, *final loss* its training loss, in nats a query.
 * **Choice** by NDCG@10 on the dev split. The test split is read once a run, after training; all figures are of test
@@ -41,10 +42,10 @@ DEFINITIONS = """## How each figure is made
   documents'. The wider ones have as many dimensions again, in which each text's words by TF-IDF are hashed.
 """
 
-IMPOSSIBLE = """The published Gini (0.34) and diversity (0.82) of the eight heads exclude each other, if both are of the same weights: the
-total variation distance of two distributions is at most the sum of their distances from the uniform one, each at most
-its Gini; and the Jensen-Shannon divergence in bits is at most the total variation distance (Lin 1991). So the mean
-diversity is at most twice the mean Gini: 0.68."""
+IMPOSSIBLE = """The published Gini (0.34) and diversity (0.82) of the eight heads exclude each other, if both are of the
+same weights: the total variation distance of two distributions is at most the sum of their distances from the uniform
+one, each at most its Gini; and the Jensen-Shannon divergence in bits is at most the total variation distance (Lin
+1991). So the mean diversity is at most twice the mean Gini: 0.68."""
 
 
 def markdown(report: Report) -> str:
@@ -121,10 +122,11 @@ def _head(report: Report, configurations: Configurations, best: Mapping[str, Any
     runs = sum(each["seeds"] for each in configurations)
     queries = ", ".join(f"{count} {split}" for split, count in data["queries"].items())
     yield f"# Multi-head attention on {data['name']}"
+    shapes, corpora = ({each[name] for each in configurations} for name in ("shape", "corpus"))
     yield (
         f"{data['documents']:,} documents, {data['dimension']} dimensions; queries: {queries}. {runs} runs of "
-        f"{len({each['shape'] for each in configurations})} shapes on {len({each['corpus'] for each in configurations})} "
-        f"corpora. Python {machine['python']}, NumPy {machine['numpy']}, {machine['cores']} cores, {machine['system']}."
+        f"{len(shapes)} shapes on {len(corpora)} corpora. Python {machine['python']}, NumPy {machine['numpy']}, "
+        f"{machine['cores']} cores, {machine['system']}."
     )
     agree = sum(each["verdict"] == "agrees" for each in report["published"])
     held = sum(each["verdict"] != "not run" for each in report["published"])
@@ -141,8 +143,13 @@ def _corpora(configurations: Configurations, shape: str) -> str:
     names = ("recall_before", "recall_change", "ndcg_before", "ndcg_change", "cosine_change", "transfer_ndcg_change")
     header = ["corpus", "seeds", "recall@10 of vectors", "change", "NDCG@10 of vectors", "change", "cosine", "transfer"]
     rows = [
-        [each["corpus"], str(each["seeds"]), *(_cell(each, name) for name in names), shown("ms", _mean(each, "latency_ms"))]
-        + [shown("distractors", _mean(each, "distractors"))]
+        [
+            each["corpus"],
+            str(each["seeds"]),
+            *(_cell(each, name) for name in names),
+            shown("ms", _mean(each, "latency_ms")),
+            shown("distractors", _mean(each, "distractors")),
+        ]
         for each in configurations
         if each["shape"] == shape
     ]
@@ -175,12 +182,21 @@ def _weights(configurations: Configurations, best: Mapping[str, Any]) -> str:
         met = [sum(each["verdicts"][target] == "met" for each in mine) for target in TARGETS]
         cells = [shown(target, _average(mine, target)) for target in TARGETS]
         words = [f"{cell} ({count} of {len(mine)} met)" for cell, count in zip(cells, met, strict=True)]
-        rows.append([f"{name}, trained", *("–" if cell == "–" else word for cell, word in zip(cells, words, strict=True))])
+        rows.append(
+            [f"{name}, trained", *("–" if cell == "–" else word for cell, word in zip(cells, words, strict=True))]
+        )
     return table(["", *TARGETS], rows)
 
 
 def _learning(configurations: Configurations, best: Mapping[str, Any]) -> str:
-    names = ("convergence_epochs", "final_loss", "sample_efficiency", "generalisation", "transfer_ndcg_change", "seconds")
+    names = (
+        "convergence_epochs",
+        "final_loss",
+        "sample_efficiency",
+        "generalisation",
+        "transfer_ndcg_change",
+        "seconds",
+    )
     mine = [each for each in configurations if each["corpus"] == best["corpus"]]
     rows = [[f"{best['shape']}", *(_cell(best, name) for name in names)]]
     for heads in sorted({each["heads"] for each in mine}):
@@ -198,7 +214,11 @@ def _costs(best: Mapping[str, Any]) -> Iterator[str]:
     ]
     rows.append(["all, with the final scores", f"{1000 * (_mean(best, 'latency_ms') or 0):.1f}", ""])
     yield table([f"`{best['shape']}` at {best['corpus']}", "µs", "share"], rows)
-    parts = {"Q, K, V projections": "projections_mb", "attention weights": "matrices_mb", "output projection": "output_mb"}
+    parts = {
+        "Q, K, V projections": "projections_mb",
+        "attention weights": "matrices_mb",
+        "output projection": "output_mb",
+    }
     rows = [[name, shown("mb", _mean(best, figure))] for name, figure in {**parts, "all": "memory_mb"}.items()]
     yield table(["", "MB"], [*rows, ["bytes a vector", shown("bytes", _mean(best, "bytes_a_vector"))]])
 
@@ -231,9 +251,16 @@ def _published(report: Report) -> Iterator[str]:
     rows = []
     for each in report["published"]:
         name = each["figure"]
-        cells = [shown(name, each["published"]), shown(name, each["measured"]), each["measured_on"] or "–", each["verdict"]]
+        cells = [
+            shown(name, each["published"]),
+            shown(name, each["measured"]),
+            each["measured_on"] or "–",
+            each["verdict"],
+        ]
         rows.append([name.replace("_", " "), each["shape"], each["corpus"], *cells])
-    counts = {word: sum(each["verdict"] == word for each in report["published"]) for word in ("agrees", "higher", "lower")}
+    counts = {
+        word: sum(each["verdict"] == word for each in report["published"]) for word in ("agrees", "higher", "lower")
+    }
     yield (
         'RuVector\'s "Multi-Head Attention Mechanism Analysis" of 2025-11-30 names neither its data nor its labels, so '
         "that its figures can be held against others only, not repeated. Measured on the corpus of the nearest size: "
@@ -246,7 +273,9 @@ def _published(report: Report) -> Iterator[str]:
 
 def _all(configurations: Configurations) -> str:
     names = ("recall_change", "ndcg_change", "dev_ndcg", *TARGETS, "convergence_epochs", "latency_ms", "memory_mb")
-    pick: Callable[[Mapping[str, Any]], tuple[Any, ...]] = lambda each: (each["corpus"], each["shape"], str(each["seeds"]))
-    rows = [[*pick(each), *(_cell(each, name) for name in names)] for each in configurations]
+    rows = [
+        [each["corpus"], each["shape"], str(each["seeds"]), *(_cell(each, name) for name in names)]
+        for each in configurations
+    ]
     header = ["corpus", "shape", "seeds", "recall@10", "NDCG@10", "dev NDCG@10", *TARGETS, "epochs", "ms", "MB"]
     return table(header, rows)

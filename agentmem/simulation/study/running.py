@@ -25,7 +25,7 @@ from agentmem.simulation.study.pools import Searched
 VERSION = 1
 """Of the lines; a folder of another one is not taken up again."""
 RESULTS, HEAD, POOLS = "results.jsonl", "study.json", "pools"
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 Line = dict[str, Any]
 Tasks = Sequence[tuple[Configuration, Path, Path | None]]
@@ -71,7 +71,12 @@ class Study:
         return [json.loads(line) for line in whole]
 
     def run(
-        self, configurations: Sequence[Configuration], *, workers: int, ray_address: str | None = None, show: bool = False
+        self,
+        configurations: Sequence[Configuration],
+        *,
+        workers: int,
+        ray_address: str | None = None,
+        show: bool = False,
     ) -> None:
         """Measure what is missing of the configurations.
 

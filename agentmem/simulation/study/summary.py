@@ -83,8 +83,8 @@ def summary(head: Mapping[str, Any], lines: Sequence[Line]) -> Report:
     ``dataset, transfer``   what was measured on, and carried over to
     ``machine``             processor count, system, versions
     ``configurations``      one a shape and corpus: its numbers, ``seeds``, ``figures``: name -> mean, sd, cv
-    …                       ``verdicts``: statistic of the weights -> "met" or "missed"; ``dev_losses``, ``dev_ndcgs`` of seed 0
-    …                       ``categories``: of seed 0, where queries have them
+    …                       ``verdicts``: statistic of the weights -> "met" or "missed"
+    …                       ``dev_losses``, ``dev_ndcgs``, ``categories`` (where queries have them): of the first seed
     ``chosen``              shape and corpus: the best dev NDCG@10 where most shapes were run
     ``published``           one a published figure: what it is, its value, the measured one, and which it is
     ======================  =================================================================================

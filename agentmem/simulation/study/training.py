@@ -84,8 +84,8 @@ def train(shape: Shape, train: Pools, dev: Pools, seed: int, share: float = 1.0)
     parameters = initial(shape, train.x.shape[1], seed)
     adam = Adam(parameters)
     best, best_epoch = _copied(parameters), 0
-    train_losses, (first_loss, first_ndcg) = [], _judged(parameters, dev)
-    dev_losses, dev_ndcgs = [first_loss], [first_ndcg]
+    train_losses: list[float] = []
+    dev_losses, dev_ndcgs = ([value] for value in _judged(parameters, dev))
     while len(train_losses) < MOST_EPOCHS and len(train_losses) - best_epoch < PATIENCE:
         train_losses.append(_epoch(shape, parameters, adam, train, rng.permutation(places), rng))
         dev_loss, dev_ndcg = _judged(parameters, dev)
@@ -122,7 +122,7 @@ def blocks(pools: Pools, places: Int64) -> Iterator[Int64]:
 
 
 def _judged(parameters: Parameters, pools: Pools) -> tuple[float, float]:
-    """Return the loss of the queries with a relevant candidate, nothing dropped, in nats a query; and NDCG@10 of all."""
+    """Return the loss of queries with a relevant candidate, nothing dropped, in nats a query; and NDCG@10 of all."""
     found = ask(parameters, pools).scores
     taught = pools.taught
     target = pools.grades[taught] / pools.grades[taught].sum(axis=1, keepdims=True)
@@ -149,7 +149,10 @@ class Asked:
 
 def ask(parameters: Parameters, pools: Pools) -> Asked:
     """Rank the candidates of every query."""
-    found, before, after, weights = [], [], [], []
+    found: list[Float32] = []
+    before: list[Float32] = []
+    after: list[Float32] = []
+    weights: list[Float32] = []
     for part in blocks(pools, np.arange(len(pools))):
         x, keys, missing, target = pools.batch(part)
         layers = forward(parameters, x, keys, missing)
