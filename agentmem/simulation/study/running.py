@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from agentmem.errors import InvalidInput
+from agentmem.errors import BackendUnavailable, InvalidInput
 from agentmem.extras import need
 from agentmem.progress import track
 from agentmem.simulation.datasets import DEV, TEST, TRAIN, Dataset
@@ -88,6 +88,7 @@ class Study:
 
         Raises:
             MissingExtra: Ray is asked for and not installed.
+            BackendUnavailable: no cluster can be used at that address.
         """
         done = {line["key"] for line in self.lines}
         missing = [each for each in configurations if each.key not in done]
@@ -190,7 +191,10 @@ def _on_cores(tasks: Tasks, workers: int) -> Iterator[Line]:
 def _on_ray(tasks: Tasks, address: str) -> Iterator[Line]:
     """Yield results as a Ray cluster's workers finish them; the candidates travel there once a corpus."""
     ray = need("ray", "ray", "a Ray cluster")
-    ray.init(address=address, runtime_env={"env_vars": ONE_THREAD}, log_to_driver=False, configure_logging=False)
+    try:
+        ray.init(address=address, runtime_env={"env_vars": ONE_THREAD}, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BackendUnavailable(f"no Ray cluster can be used at {address!r}: {error}") from error
     try:
         paths = {path for _, *both in tasks for path in both if path is not None}
         sent = {path: ray.put(Searched.load(path)) for path in paths}
