@@ -48,6 +48,7 @@ def measure_one(configuration: Configuration, searched: Searched, other: Searche
         "key": configuration.key,
         **configuration.as_json(),
         **quality,
+        "equal_weights": compare(test, ask(_level(fitted.parameters), test).scores)[NDCG],
         "cosine": _cosine(asked),
         "weights": describe(asked.weights),
         "weights_at_birth": describe(ask(initial(shape, test.x.shape[1], configuration.seed), test).weights),
@@ -66,6 +67,11 @@ def measure_one(configuration: Configuration, searched: Searched, other: Searche
         "distractors": searched.distractors,
         "seconds": time.perf_counter() - started,
     }
+
+
+def _level(parameters: Parameters) -> Parameters:
+    """Return the parameters with a sharpness of 0: every candidate weighs the same, and nothing else is changed."""
+    return parameters | {"sharpness": np.full_like(parameters["sharpness"], -np.inf)}
 
 
 def _cosine(asked: Asked) -> dict[str, float | None]:

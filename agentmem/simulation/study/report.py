@@ -16,6 +16,15 @@ Report = Mapping[str, Any]
 Configurations = Sequence[Mapping[str, Any]]
 AXES = ("heads", "hidden", "layers", "dropout")
 TARGET_WORDS = {"entropy": "> 3 nats", "gini": "< 0.5", "sparsity": "15–20%", "diversity": "> 0.7 bits"}
+CORPORA = {
+    "recall_before": "recall@10 of vectors",
+    "recall_change": "change",
+    "ndcg_before": "NDCG@10 of vectors",
+    "ndcg_change": "change",
+    "equal_weights_ndcg_change": "with equal weights",
+    "cosine_change": "cosine",
+    "transfer_ndcg_change": "transfer NDCG@10",
+}
 PERCENT = ("change", "sparsity", "cv", "distractors")
 
 DEFINITIONS = """## How each figure is made
@@ -29,6 +38,8 @@ DEFINITIONS = """## How each figure is made
 * **Choice** by NDCG@10 on the dev split. The test split is read once a run, after training; all figures are of test
   queries unless they say otherwise. Queries without any candidate count as 0.
 * **Change**: relative, of the mean over queries, against the same candidates in the order of the vectors.
+* **With equal weights**: the change in NDCG@10 where, after training, every candidate is given the same weight: what
+  the learned projections make of the mean of the candidates, without any attention.
 * **Cosine**: mean similarity of a query and its relevant candidates, before and after attention.
 * **Entropy** (nats), **Gini**, **sparsity** (share of weights below 0.01): of each head's weights over the candidates,
   mean over queries, layers, heads. **Diversity**: Jensen-Shannon divergence of pairs of heads, in bits, mean.
@@ -140,20 +151,18 @@ def _head(report: Report, configurations: Configurations, best: Mapping[str, Any
 
 
 def _corpora(configurations: Configurations, shape: str) -> str:
-    names = ("recall_before", "recall_change", "ndcg_before", "ndcg_change", "cosine_change", "transfer_ndcg_change")
-    header = ["corpus", "seeds", "recall@10 of vectors", "change", "NDCG@10 of vectors", "change", "cosine", "transfer"]
     rows = [
         [
             each["corpus"],
             str(each["seeds"]),
-            *(_cell(each, name) for name in names),
+            *(_cell(each, name) for name in CORPORA),
             shown("ms", _mean(each, "latency_ms")),
             shown("distractors", _mean(each, "distractors")),
         ]
         for each in configurations
         if each["shape"] == shape
     ]
-    return table([*header, "ms", "distractors among candidates"], rows)
+    return table(["corpus", "seeds", *CORPORA.values(), "ms", "distractors among candidates"], rows)
 
 
 def _axes(configurations: Configurations) -> str:

@@ -25,6 +25,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], float]] = {
     "ndcg_before": (("ndcg@10", "before"), 1),
     "ndcg_after": (("ndcg@10", "after"), 1),
     "ndcg_change": (("ndcg@10", "change"), 1),
+    "equal_weights_ndcg_change": (("equal_weights", "change"), 1),
     "cosine_before": (("cosine", "before"), 1),
     "cosine_after": (("cosine", "after"), 1),
     "cosine_change": (("cosine", "change"), 1),
@@ -59,7 +60,7 @@ def value_of(line: Line, figure: str) -> float | None:
     for name in path:
         if value is None:
             return None
-        value = value[name]
+        value = value.get(name)
     return None if value is None else float(value) * scale
 
 
