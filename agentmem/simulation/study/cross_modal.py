@@ -63,7 +63,7 @@ def read_checkout(folder: Path | str) -> Dataset:
     if not asked:
         raise InvalidInput(f"{folder}: no test imports a module of {PACKAGE}/, and no page of {DOCS}/ names one")
     return Dataset(
-        f"cross-modal-{folder.resolve().name}",
+        "cross-modal",
         tuple(Document(part.id, part.text, "", None, None, None, None, None, {"kind": part.kind}) for part in parts),
         tuple(query for query, _ in asked),
         {query.id: dict.fromkeys(sorted(answers), 1) for query, answers in asked},

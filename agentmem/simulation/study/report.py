@@ -35,8 +35,8 @@ DEFINITIONS = """## How each figure is made
   weights.
 * **Training.** Adam on the train split, listwise softmax loss; stopped when NDCG@10 on dev has not risen for four
   epochs, and the best epoch kept: *convergence epochs* is its number, *final loss* its training loss, in nats a query.
-* **Choice** by NDCG@10 on the dev split. The test split is read once a run, after training; all figures are of test
-  queries unless they say otherwise. Queries without any candidate count as 0.
+* **Choice** by NDCG@10 on the dev split, first seed. The test split is read once a run, after training; all figures are
+  of test queries unless they say otherwise. Queries without any candidate count as 0.
 * **Change**: relative, of the mean over queries, against the same candidates in the order of the vectors.
 * **With equal weights**: the change in NDCG@10 where, after training, every candidate is given the same weight: what
   the learned projections make of the mean of the candidates, without any attention.
@@ -257,26 +257,23 @@ def _categories(best: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _published(report: Report) -> Iterator[str]:
-    rows = []
-    for each in report["published"]:
-        name = each["figure"]
-        cells = [
-            shown(name, each["published"]),
-            shown(name, each["measured"]),
-            each["measured_on"] or "–",
-            each["verdict"],
-        ]
-        rows.append([name.replace("_", " "), each["shape"], each["corpus"], *cells])
-    counts = {
-        word: sum(each["verdict"] == word for each in report["published"]) for word in ("agrees", "higher", "lower")
-    }
+    held = [each for each in report["published"] if each["verdict"] != "not run"]
+    counts = {word: sum(each["verdict"] == word for each in held) for word in ("agrees", "higher", "lower")}
     yield (
         'RuVector\'s "Multi-Head Attention Mechanism Analysis" of 2025-11-30 names neither its data nor its labels, so '
-        "that its figures can be held against others only, not repeated. Measured on the corpus of the nearest size: "
-        f"{counts['agrees']} of its figures agree within {NEAR:.0%}, {counts['higher']} are higher here and "
-        f"{counts['lower']} lower; {len(rows) - sum(counts.values())} were not run."
+        "that its figures can be held against others only, not repeated. Measured for the same shape on the corpus of "
+        f"the nearest size: {counts['agrees']} of its figures agree within {NEAR:.0%}, {counts['higher']} are higher "
+        f"here and {counts['lower']} lower; {len(report['published']) - len(held)} are of shapes or widths that were "
+        "not run."
     )
-    yield table(["figure", "shape", "its corpus", "published", "measured", "on", ""], rows)
+    if held:
+        rows = []
+        for each in held:
+            name = each["figure"]
+            figures = [shown(name, each["published"]), shown(name, each["measured"])]
+            where = [each["measured_on"], each["verdict"]]
+            rows.append([name.replace("_", " "), each["shape"], each["corpus"], *figures, *where])
+        yield table(["figure", "shape", "its corpus", "published", "measured", "on", ""], rows)
     yield IMPOSSIBLE
 
 
