@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from agentmem.cli.common import console, interactive, plain_options, print_json
 from agentmem.errors import InvalidInput
@@ -18,29 +20,26 @@ if TYPE_CHECKING:
 
 GIVEN = "given"
 SIZES = (10_000, 50_000, 100_000)
-QUICK = {"heads": "1,4,8", "hidden": "128", "layers": "1", "dropout": "0.1", "sizes": "0", "seeds": 2}
+MOST = 10_000_000
+QUICK = {"heads": (1, 4, 8), "hidden": (128,), "layers": (1,), "dropout": (0.1,), "sizes": (0,), "seeds": 2}
 REPORT = "report"
 
 
-class Numbers(click.ParamType):  # type: ignore[type-arg]
-    """Numbers separated by commas, each once."""
+def _numbers(kind: type[int] | type[float]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """Return a callback that reads numbers separated by commas, each once."""
 
-    name = "numbers"
-
-    def __init__(self, kind: type[int] | type[float]) -> None:
-        self._kind = kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """Return the numbers."""
-        if isinstance(value, tuple):
-            return value
+    def read(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+        if value is None:
+            return None
         try:
-            numbers = tuple(self._kind(word) for word in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of numbers like 1,4,8", param, ctx)
-        if len(set(numbers)) < len(numbers) or not all(0 <= number <= 10_000_000 for number in numbers):
-            self.fail(f"{value!r} holds a number twice, or one that is out of range", param, ctx)
+            numbers = tuple(kind(word) for word in value.split(","))
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is not a list of numbers like 1,4,8") from error
+        if len(set(numbers)) < len(numbers) or not all(0 <= number <= MOST for number in numbers):
+            raise click.BadParameter(f"{value!r} holds a number twice, or one that is not from 0 to {MOST}")
         return numbers
+
+    return read
 
 
 def _read(
@@ -106,16 +105,45 @@ def _configurations(dataset: Dataset, values: dict[str, Any]) -> tuple[Configura
     help="The bundled model, or the folders' corpus.npy and queries.npy.",
 )
 @click.option("--exclude-category", multiple=True, help="Leave out queries of this category; repeatable.")
-@click.option("--heads", type=Numbers(int), default="1,4,8,16", show_default=True, help="Attention heads.")
-@click.option("--hidden", type=Numbers(int), default="128,256,512", show_default=True, help="Width of all heads.")
-@click.option("--layers", type=Numbers(int), default="1,2,3", show_default=True, help="How often a query attends.")
-@click.option("--dropout", type=Numbers(float), default="0,0.1,0.2", show_default=True, help="Of attention weights.")
+@click.option(
+    "--heads", callback=_numbers(int), metavar="NUMBERS", default="1,4,8,16", show_default=True, help="Attention heads."
+)
+@click.option(
+    "--hidden",
+    callback=_numbers(int),
+    metavar="NUMBERS",
+    default="128,256,512",
+    show_default=True,
+    help="Width of all heads.",
+)
+@click.option(
+    "--layers",
+    callback=_numbers(int),
+    metavar="NUMBERS",
+    default="1,2,3",
+    show_default=True,
+    help="How often a query attends.",
+)
+@click.option(
+    "--dropout",
+    callback=_numbers(float),
+    metavar="NUMBERS",
+    default="0,0.1,0.2",
+    show_default=True,
+    help="Of attention weights.",
+)
 @click.option(
     "--sizes",
-    type=Numbers(int),
+    callback=_numbers(int),
+    metavar="NUMBERS",
     help="Vectors of the corpora, the rest made up; 0 for the set as it is. By default 10000,50000,100000.",
 )
-@click.option("--dimensions", type=Numbers(int), help="Widths: that of the vectors and twice that, by default both.")
+@click.option(
+    "--dimensions",
+    callback=_numbers(int),
+    metavar="NUMBERS",
+    help="Widths: that of the vectors and twice that, by default both.",
+)
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs of each configuration.")
 @click.option("--quick", is_flag=True, help="A few shapes, two seeds, the set as it is: under two minutes.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Processes; by default one a core.")
@@ -176,13 +204,8 @@ def simulate_command(ctx: click.Context, /, **options: Any) -> None:
 
 def _values(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers to run: those of --quick stand in the place of defaults, not of what was given."""
-    from click.core import ParameterSource
-
     names = ("heads", "hidden", "layers", "dropout", "sizes", "dimensions", "seeds")
     values = {name: options[name] for name in names}
     if options["quick"]:
-        own = {parameter.name: parameter for parameter in ctx.command.params}
-        for name, value in QUICK.items():
-            if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
-                values[name] = own[name].type_cast_value(ctx, value)
+        values |= {n: v for n, v in QUICK.items() if ctx.get_parameter_source(n) is not ParameterSource.COMMANDLINE}
     return values
