@@ -18,6 +18,7 @@ from agentmem.ingest import Ingest
 from agentmem.live_index import LiveIndex
 from agentmem.metrics import Metrics
 from agentmem.records import Hit
+from agentmem.rerank.diversity import HeadDiversity
 from agentmem.storage.database import Database
 from agentmem.storage.reader import Reader
 from agentmem.storage.terms import Analyzer
@@ -78,6 +79,7 @@ class StoreCore:
         self.candidates = check_count(candidates, "candidates", low=1, high=100)
         self.hooks = HookRegistry(hook_errors)
         self.metrics = Metrics()
+        self.diversity = HeadDiversity()
         cache: ResultCache[tuple[Hit, ...]] = ResultCache(
             check_count(cache_size, "cache_size", low=0, high=1_000_000), check_number(cache_ttl, "cache_ttl", low=0.0)
         )

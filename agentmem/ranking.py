@@ -81,6 +81,7 @@ class Ranker:
             if name in ("memory-heads", "hierarchy-heads"):
                 evidence, features = self.observe(ctx, view, scope, found)
                 ranking = self._by_heads(ctx, reader, view, found, evidence, features)
+                self._core.diversity.record(ranking.parts)
             else:
                 features, evidence = query_features(None, ctx.query.now), _plain(ctx, view, found)
                 ranking = fusion.rank(name, evidence, features)

@@ -112,13 +112,19 @@ class ReadingVerbs(StoreCore):
             return dict(reader.namespaces(prefix))
 
     def stats(self) -> dict[str, Any]:
-        """Return counts, the index's parts, the result cache, and latencies by stage and mechanism in microseconds."""
+        """Return counts, the index's parts, the result cache, how differently heads judge, latencies in microseconds.
+
+        ``heads.diversity`` is the mean Jensen-Shannon divergence of pairs of heads, in bits: 0 where all weigh the
+        candidates alike, 1 where no two weigh the same one; of recent searches by memory-heads, one in
+        ``heads.every``; None where none was looked at.
+        """
         with self.snapshot() as (reader, view):
             return {
                 "records": reader.count(None, None, check.wall_clock()),
                 "seq": reader.seq(),
                 "index": view.describe(),
                 "cache": self.cache.summary(),
+                "heads": self.diversity.summary(),
                 "latency": self.metrics.summary(),
             }
 

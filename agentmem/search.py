@@ -26,8 +26,8 @@ from agentmem.records import Explanation, Feedback, Float32, Hit, Int64, Query
 from agentmem.rerank.evidence import SOURCES
 from agentmem.rerank.fusion import Ranking
 from agentmem.rerank.learned import HeadTable, head_table, unit
-from agentmem.rerank.relevance import relevances
 from agentmem.rerank.query import TaskType
+from agentmem.rerank.relevance import relevances
 from agentmem.rerank.selection import best_by_rivals
 from agentmem.storage.filters import Sql, compile_filter
 from agentmem.storage.reader import Reader

@@ -36,6 +36,7 @@ COMMANDS = {
     "recover": "recovery",
     "reembed": "care",
     "search": "search",
+    "simulate": "simulate",
     "stats": "care",
     "verify": "care",
     "weights": "learning",

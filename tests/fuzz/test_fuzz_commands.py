@@ -173,6 +173,23 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
             **STORE,
         },
     ),
+    "simulate": (
+        [],
+        {
+            "--data": files | st.just("splits"),
+            "--cross-modal": files,
+            "--transfer": files | st.just("splits"),
+            "--vectors": texts | st.just("given"),
+            "--exclude-category": texts,
+            **dict.fromkeys(("--heads", "--hidden", "--layers", "--dropout", "--sizes", "--dimensions"), numbers),
+            "--seeds": numbers,
+            "--quick": None,
+            "--workers": numbers,
+            "--ray-address": st.just("local"),
+            "--output": st.sampled_from(["simulation", "in.jsonl", "in.jsonl/x", ""]),
+            **PLAIN,
+        },
+    ),
     "calibrate": ([], STORE),
     "stats": ([], STORE),
     "verify": ([stores], PLAIN),
@@ -181,9 +198,10 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
         {"--file": st.sampled_from(["w.npz", "folder", "nowhere/w", ""]), **STORE},
     ),
 }  # fmt: skip
-REQUIRED = {"evaluate": ["--data", "set"]}
+SMALL = "--heads 1 --hidden 8 --layers 1 --dropout 0 --sizes 0 --dimensions 256 --seeds 1"
+REQUIRED = {"evaluate": ["--data", "set"], "simulate": ["--data", "splits", *SMALL.split()]}
 EXAMPLES = {"add": 120, "import": 300, "search": 120, "recover": 120, "demo": 4, "evaluate": 40, "learn": 40}
-EXAMPLES |= {"attention benchmark": 20}
+EXAMPLES |= {"attention benchmark": 20, "simulate": 12}
 WRITES = {"add", "delete", "import"}
 
 
@@ -225,10 +243,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder two levels down, with a store in it."""
     inner = tmp_path / "outer" / "inner"
     (inner / "folder").mkdir(parents=True)
-    (inner / "set" / "qrels").mkdir(parents=True)
-    for name in ("corpus", "queries"):
-        (inner / "set" / f"{name}.jsonl").write_text('{"_id": "1", "text": "tea"}\n{"_id": "2", "text": "rain"}\n')
+    two = '{"_id": "1", "text": "tea"}\n{"_id": "2", "text": "rain"}\n'
+    three = "".join(f'{{"_id": "q{number}", "text": "rain and tea"}}\n' for number in range(3))
+    for name, queries in (("set", two), ("splits", three)):
+        (inner / name / "qrels").mkdir(parents=True)
+        (inner / name / "corpus.jsonl").write_text(two)
+        (inner / name / "queries.jsonl").write_text(queries)
     (inner / "set" / "qrels" / "test.tsv").write_text("query\tdocument\tgrade\n1\t2\t1\n2\t1\t1\n")
+    for query, split in enumerate(("train", "dev", "test")):
+        (inner / "splits" / "qrels" / f"{split}.tsv").write_text(f"query\tdocument\tgrade\nq{query}\t2\t1\n")
     monkeypatch.chdir(inner)
     monkeypatch.delenv("AGENTMEM_DB", raising=False)
     with MemoryStore(inner / "memory.db", merge="manual") as store:

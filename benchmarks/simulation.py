@@ -1,0 +1,54 @@
+"""The results of ``agentmem simulate`` on labelled sets, gathered from its folders into one file.
+
+    agentmem simulate --data DIR --vectors given --output FOLDER [...]
+    python benchmarks/simulation.py FOLDER...
+
+docs/simulation.md has the commands.  Writes results/simulation.json, one line a run, numbers to five digits, without
+the training losses; it holds measures and counts only, no text and no vector of a set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import machine
+
+from agentmem.simulation.study.running import HEAD, RESULTS
+
+LEFT_OUT = "train_losses"
+
+
+def short(value: Any) -> Any:
+    """Return a value with its numbers to five digits."""
+    if isinstance(value, dict):
+        return {name: short(each) for name, each in value.items() if name != LEFT_OUT}
+    if isinstance(value, list):
+        return [short(each) for each in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def gathered(folder: Path) -> str:
+    """Return a folder's head and lines as JSON, one run a line."""
+    lines = [short(json.loads(line)) for line in (folder / RESULTS).read_text(encoding="utf-8").splitlines()]
+    lines.sort(key=lambda line: line["key"])
+    runs = ",\n".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) for line in lines)
+    head = json.dumps(json.loads((folder / HEAD).read_text(encoding="utf-8")))
+    return f'{{"head": {head}, "lines": [\n{runs}\n]}}'
+
+
+def main() -> None:
+    """Gather the folders named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    folders = parser.parse_args().folders
+    studies = ",\n".join(gathered(folder) for folder in folders)
+    text = f'{{"machine": {json.dumps(machine.describe())},\n"studies": [\n{studies}\n]}}\n'
+    json.loads(text)
+    (machine.RESULTS / "simulation.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
