@@ -52,7 +52,7 @@ def main() -> list[str]:
         replies = [
             turn(ada, "When does my flight leave?"),
             turn(ada, "Who must not eat peanuts?"),
-            turn(ada, "Which bus goes to the airport?"),
+            turn(ada, "How often does bus 12 leave the square?"),
         ]
         print("history of the flight:", [record.text for record in ada.history("flight")])
         policy = Retention(max_age=365 * DAY, max_count=3, order="least useful first")
