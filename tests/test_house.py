@@ -67,6 +67,7 @@ FLOORS = {
     "cli": 4,
     "memory": 4,
     "simulation": 4,
+    "transfer": 4,
 }
 FLAT = 1
 
