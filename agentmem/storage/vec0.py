@@ -139,9 +139,13 @@ class VecTable:
         """
         column = self.vectors[vector]
         for (chunk,) in self._all(f"SELECT chunk_id FROM {self._shadow('chunks')} ORDER BY chunk_id"):
-            yield from self._chunk(chunk, column)
+            try:
+                rows = self._chunk(chunk, column)
+            except (IndexError, KeyError, TypeError, ValueError) as error:
+                raise self._unreadable(f"chunk {chunk}: {error}") from error
+            yield from rows
 
-    def _chunk(self, chunk: int, column: VecColumn) -> Iterator[VecRow]:
+    def _chunk(self, chunk: int, column: VecColumn) -> list[VecRow]:
         declared = self._declared
         partitions = "".join(f", partition{number:02}" for number in range(len(declared.partitions)))
         size, validity, ids, *values = self._all(
@@ -151,7 +155,7 @@ class VecTable:
         rowids = np.frombuffer(ids, np.int64)[taken].tolist()
         blob = self._blob(f"vector_chunks{column.number:02}", "vectors", chunk)
         if len(blob) != size * column.dimension * np.dtype(column.element).itemsize:
-            raise BadSource(f"table {self._name!r}: chunk {chunk} of {column.name!r} is not as long as its rows need")
+            raise self._unreadable(f"chunk {chunk} of {column.name!r} is not as long as its rows need")
         vectors = np.frombuffer(blob, column.element).reshape(size, column.dimension)[taken].astype(np.float32)
         columns: dict[str, Sequence[Any]] = {
             name: [value] * len(taken) for name, value in zip(declared.partitions, values, strict=True)
@@ -161,9 +165,10 @@ class VecTable:
         keys = self._looked_up(self._shadow("rowids"), ["id"], "rowid", rowids) if declared.text_key else {}
         ids_of = [keys[rowid][0] if keys else rowid for rowid in rowids]
         more = self._more(rowids, ids_of)
-        for place, (id, rowid, vector) in enumerate(zip(ids_of, rowids, vectors, strict=True)):
-            fields = {name: column_values[place] for name, column_values in columns.items()}
-            yield VecRow(id, vector, {**more.get(rowid, {}), **fields})
+        return [
+            VecRow(id, vector, {**more[rowid], **{name: each[place] for name, each in columns.items()}})
+            for place, (id, rowid, vector) in enumerate(zip(ids_of, rowids, vectors, strict=True))
+        ]
 
     def _more(self, rowids: list[int], ids: list[Any]) -> dict[int, dict[str, Any]]:
         """Return the auxiliary columns, and those of the table of texts, by rowid."""
@@ -213,7 +218,7 @@ class VecTable:
     def _blob(self, table: str, column: str, chunk: int) -> bytes:
         rows = self._all(f"SELECT {column} FROM {self._shadow(table)} WHERE rowid = ?", chunk)
         if not rows or not isinstance(rows[0][0], bytes):
-            raise BadSource(f"table {self._name!r}: chunk {chunk} is missing in {self._name}_{table}")
+            raise self._unreadable(f"chunk {chunk} is missing in {self._name}_{table}")
         return rows[0][0]
 
     def _shadow(self, table: str) -> str:
@@ -223,7 +228,10 @@ class VecTable:
         try:
             return self._connection.all(sql, values)
         except StoreError as error:
-            raise BadSource(f"table {self._name!r} cannot be read as sqlite-vec writes it: {error}") from error
+            raise self._unreadable(str(error)) from error
+
+    def _unreadable(self, why: str) -> BadSource:
+        return BadSource(f"table {self._name!r} cannot be read as sqlite-vec writes it ({why})")
 
 
 def _bits(blob: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:

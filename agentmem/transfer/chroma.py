@@ -46,7 +46,8 @@ def _head(collection: Any, ids: list[str]) -> Head | None:
     if not ids:
         return None
     first = collection.get(ids=ids[:1], include=["embeddings"])["embeddings"][0]
-    space = (collection.configuration.get("hnsw") or collection.configuration.get("spann") or {}).get("space")
+    described = collection.configuration_json
+    space = (described.get("hnsw") or described.get("spann") or {}).get("space")
     return Head(GIVEN, len(first), space if space in METRICS else "cosine")
 
 
