@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -105,6 +106,8 @@ def import_command(
     skipped; everything that was skipped is listed with the reason, in full with --json. Feedback is not part of the
     format.
     """
+    if db.exists() and source != "-" and os.path.samefile(source, db):
+        raise click.UsageError(f"SOURCE is the store itself, {db}; name another store with --db")
     with ExitStack() as stack:
         found = stack.enter_context(open_source(kind, source, **_given(kind, options)))
         if re_embed:

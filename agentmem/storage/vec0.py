@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agentmem.errors import BadSource, InvalidInput, StoreError
+from agentmem.errors import BadSource, InvalidInput, NotAStore, StoreBusy, StoreError
 from agentmem.records import Float32
 from agentmem.storage.connection import Connection, open_at_rest
 
@@ -73,11 +73,11 @@ class VecFile:
         self.path = path
         self._connection = open_at_rest(path)
         try:
-            found = self._connection.all(_TABLES)
+            found = _asked(self._connection, _TABLES)
         except BaseException:
             self._connection.close()
             raise
-        self._declared = {name: match[1] for name, sql in found if (match := _DECLARED.search(sql))}
+        self._declared = {name: match[1] for name, sql in found if (match := _DECLARED.search(str(sql)))}
 
     def tables(self) -> list[str]:
         """Return the names of the vec0 tables."""
@@ -225,13 +225,26 @@ class VecTable:
         return _quoted(f"{self._name}_{table}")
 
     def _all(self, sql: str, *values: Any) -> list[Any]:
-        try:
-            return self._connection.all(sql, values)
-        except StoreError as error:
-            raise self._unreadable(str(error)) from error
+        return _asked(self._connection, sql, *values)
 
     def _unreadable(self, why: str) -> BadSource:
         return BadSource(f"table {self._name!r} cannot be read as sqlite-vec writes it ({why})")
+
+
+def _asked(connection: Connection, sql: str, *values: Any) -> list[Any]:
+    """Return the rows of a query.
+
+    Raises:
+        BadSource: they cannot be read.
+        StoreBusy: another process holds a lock; retry.
+        NotAStore: it is no SQLite database.
+    """
+    try:
+        return connection.all(sql, values)
+    except (StoreBusy, NotAStore):
+        raise
+    except (StoreError, UnicodeDecodeError, OverflowError) as error:
+        raise BadSource(f"{connection.path} cannot be read ({error})") from error
 
 
 def _bits(blob: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:

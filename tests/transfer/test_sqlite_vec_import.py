@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from agentmem import MemoryStore
+from agentmem.errors import AgentMemError
+from agentmem.transfer import open_source
 
 sqlite_vec = pytest.importorskip("sqlite_vec", reason='pip install "agentmem[integrations]"')
 
@@ -129,7 +131,7 @@ def test_what_is_not_there_is_named(agentmem, database, tmp_path):
     [
         ("UPDATE docs_vector_chunks00 SET vectors = x'00' WHERE rowid = 2", "chunk 2 of 'embedding' is not as long"),
         ("DELETE FROM docs_metadatachunks00 WHERE rowid = 1", "chunk 1 is missing in docs_metadatachunks00"),
-        ("DROP TABLE docs_chunks", "cannot be read as sqlite-vec writes it"),
+        ("DROP TABLE docs_chunks", "cannot be read"),
         ("DELETE FROM docs_metadatatext00", "cannot be read as sqlite-vec writes it"),
         ("UPDATE docs_chunks SET rowids = x'00' WHERE chunk_id = 1", "cannot be read as sqlite-vec writes it"),
         ("UPDATE docs_metadatachunks01 SET data = x'00' WHERE rowid = 1", "cannot be read as sqlite-vec writes it"),
@@ -140,3 +142,22 @@ def test_damage_is_told(agentmem, database, harm, words):
     done = agentmem("import", "vec.db", "--from", "sqlite-vec", "--table", "docs")
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert words in done.err
+
+
+def test_a_file_with_wrong_bytes_is_read_or_refused(database, tmp_path):
+    database.close()
+    whole = (tmp_path / "vec.db").read_bytes()
+    drawn = np.random.default_rng(4)
+    outcomes = set()
+    for number in range(80):
+        content = bytearray(whole)
+        for place in drawn.integers(0, len(content), 1 + number):
+            content[place] = drawn.integers(256)
+        path = tmp_path / f"{number}.db"
+        path.write_bytes(content)
+        try:
+            with open_source("sqlite-vec", str(path), table="docs") as source:
+                outcomes.add(type(list(source.lines)).__name__)
+        except AgentMemError as error:
+            outcomes.add(type(error).__name__)
+    assert {"list", "BadSource"} <= outcomes
