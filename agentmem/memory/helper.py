@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from agentmem import validation as check
@@ -155,7 +156,8 @@ class Memory(Remembering):
 
         For records that were written without ``remember``, or with another threshold.  Pinned memories and those with
         a key stay, else the oldest does; it takes over what ``remember`` would give it.  Doing it twice finds nothing
-        more.  Each vector is compared with all that stay: time grows with the square of their number.
+        more.  Each vector is compared with all that stay, and nobody else can write meanwhile: time grows with the
+        square of their number.
 
         Args:
             similarity: cosine, within (0, 1], from which on two mean the same; None takes that of this ``Memory``.
@@ -163,7 +165,7 @@ class Memory(Remembering):
         """
         threshold = self._similarity if similarity is None else check_threshold(similarity)
         namespace = self.scope.namespace()
-        with self.store.transaction():
+        with nullcontext() if dry_run else self.store.transaction():
             records = list(self.store.iterate(namespace=namespace))
             vectors = [None if threshold is None else self.store.vector(record.id) for record in records]
             duplicates = find_duplicates(records, vectors, threshold)
@@ -181,7 +183,7 @@ class Memory(Remembering):
         Returns:
             What went, and why, in the order in which it goes.
         """
-        with self.store.transaction():
+        with nullcontext() if dry_run else self.store.transaction():
             removals = policy.removals(self._all(LIVE), self._all(PAST), self.store.feedback_log(), check.wall_clock())
             if not dry_run:
                 self.store.delete(*(removal.id for removal in removals))

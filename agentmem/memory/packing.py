@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from agentmem.errors import InvalidInput
@@ -55,12 +56,16 @@ class Recall:
 def default_count(store: MemoryStore) -> CountTokens:
     """Return the count of a text by the bundled model's tokenizer, or a quarter of its UTF-8 bytes where that is more.
 
-    The tokenizer (WordPiece, English) leaves out what it does not know, such as most Chinese and emoji.
+    The tokenizer (WordPiece, English) leaves out what it does not know, such as most Chinese and emoji.  Its tokens end
+    where a line does, so that each line is counted once, however often it is packed anew.
     """
 
+    @lru_cache(maxsize=1024)
+    def known(line: str) -> int:
+        return len(store.tokenizer.token_ids([line])[0])
+
     def count(text: str) -> int:
-        known = len(store.tokenizer.token_ids([text])[0])
-        return max(known, -(-len(text.encode()) // _BYTES_A_TOKEN))
+        return max(sum(map(known, text.split("\n"))), -(-len(text.encode()) // _BYTES_A_TOKEN))
 
     return count
 

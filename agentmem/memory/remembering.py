@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
 from agentmem import validation as check
 from agentmem.errors import InvalidInput, NotFound
 from agentmem.memory.duplicates import check_threshold, cosine
 from agentmem.memory.notes import INDEXED, Note, check_own, later, note_of, own_metadata, rewrite, text_hash
 from agentmem.memory.packing import CountTokens, default_count
 from agentmem.memory.scopes import LIVE, PAST, Scope
-from agentmem.records import Float32, Record
+from agentmem.records import Record
 from agentmem.validation import Timestamp
 
 if TYPE_CHECKING:
@@ -39,7 +41,6 @@ class Remembering:
         self.scope = Scope(user, agent, session)
         self._similarity = check_threshold(similarity)
         self._count = count_tokens or default_count(store)
-        self._indexed = False
 
     @overload
     def remember(
@@ -85,7 +86,8 @@ class Remembering:
         A text that is known already (see ``similarity``; only where not both have keys of their own) is not kept twice:
         the older memory stays, with the greater importance, the earlier time and the later expiry of the two, pinned if
         either is, and the metadata of both, its own first.  Turns are always kept, as each has its place, but for those
-        that bring an "id" that is there: a conversation may be given again with its new turns.
+        that bring an "id" that is there: a conversation may be given again with its new turns.  Of two texts that are
+        similar, but not the same, both may stay where two processes write them at one moment; ``deduplicate`` sees it.
 
         Args:
             content: a text; or messages as ``MemoryStore.add_messages`` takes them.
@@ -144,6 +146,7 @@ class Remembering:
         if embedding is None and self.store.embedder is not None:
             vector = self.store.ingest.embed([text])[0]
             embedding = vector if vector.any() else None
+        near = self._near(embedding) if key is replaces is None else []
         with transaction:
             self._index()
             old = self._live(key) if replaces is None else self._replaced(replaces)
@@ -154,7 +157,7 @@ class Remembering:
                 before = note_of(old)
                 note = Note(name, before.key or key or old.id, before.version + 1, pinned or before.pinned)
                 rewrite(self.store, old, before._replace(key=note.key), namespace=self.scope.namespace(PAST))
-            twin = self._twin(note, embedding)
+            twin = self._twin(note, near, embedding)
             if twin is not None:
                 return self._merge(twin, note, metadata, fields)
             return self.store.add(
@@ -190,11 +193,9 @@ class Remembering:
         return [turn["id"] if turn.get("id") in there else next(added) for turn in turns]
 
     def _index(self) -> None:
-        """Make looking for keys and hashes fast, once for each ``Memory``."""
-        if not self._indexed:
-            for path in INDEXED:
-                self.store.create_metadata_index(path)
-            self._indexed = True
+        """Make looking for keys and hashes fast; where that was done already this costs next to nothing."""
+        for path in INDEXED:
+            self.store.create_metadata_index(path)
 
     def _live(self, key: str | None) -> Record | None:
         """Return the live memory of a key."""
@@ -215,23 +216,33 @@ class Remembering:
             )
         return found
 
-    def _twin(self, note: Note, embedding: Float32 | None) -> Record | None:
-        """Return a live memory that says what a new one says, and may stand for it."""
+    def _near(self, embedding: Any) -> list[str]:
+        """Return the ids of the nearest memories of this scope, which may mean the same."""
+        if self._similarity is None or embedding is None:
+            return []
+        found = self.store.knn([embedding], _NEAR, namespace=self.scope.namespace(), exact=True)[0][0]
+        return [id for id in found if id is not None]
+
+    def _twin(self, note: Note, near: Sequence[str], embedding: Any) -> Record | None:
+        """Return a live memory that says what a new one says, and may stand for it.
+
+        Args:
+            note: of the new one.
+            near: ids of memories that may mean the same.
+            embedding: of the new one.
+        """
         namespace = self.scope.namespace()
         for record in self.store.iterate({"memory.hash": note.hash}, namespace):
             if note.key is None or note_of(record).key in (None, note.key):
                 return record
-        if self._similarity is None or embedding is None or note.key is not None:
-            return None
-        vector = check.check_vector(embedding, self.store.identity.dimension, self.store.identity.metric)
-        ids = [id for id in self.store.knn(vector[None], _NEAR, namespace=namespace, exact=True)[0][0] if id]
-        near = [
-            (-cosine(vector, stored), record.created_at, record.id, record)
-            for record in self.store.get_many(ids)
-            if record is not None and record.thread is None and (stored := self.store.vector(record.id)) is not None
-        ]
-        best = min(near, key=lambda each: each[:3], default=None)
-        return best[3] if best is not None and -best[0] >= self._similarity else None
+        best: tuple[float, Record] | None = None
+        for other in self.store.get_many(near):
+            if other is not None and other.namespace == namespace and other.thread is None:
+                vector = self.store.vector(other.id)
+                similarity = 0.0 if vector is None else cosine(np.asarray(embedding, np.float32), vector)
+                if similarity >= (self._similarity or 0.0) and (best is None or similarity > best[0]):
+                    best = similarity, other
+        return None if best is None else best[1]
 
     def _merge(self, kept: Record, note: Note, metadata: dict[str, Any], fields: dict[str, Any]) -> str:
         """Have a memory stand for a new one that says the same."""

@@ -441,6 +441,8 @@ def test_a_store_that_is_closed_or_read_only_says_so(tmp_path):
     with agentmem.MemoryStore(path, read_only=True) as store:
         memory = Memory(store)
         assert "tea is hot" in memory.recall("tea").text
+        assert memory.retain(Retention(max_count=0), dry_run=True)
+        assert memory.deduplicate(0.9, dry_run=True) == []
         with pytest.raises(StoreReadOnly):
             memory.remember("coffee")
 
