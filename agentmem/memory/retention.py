@@ -10,7 +10,7 @@ from typing import Literal
 from agentmem.errors import InvalidInput
 from agentmem.memory.notes import note_of
 from agentmem.records import Feedback, Record
-from agentmem.validation import check_choice, check_count, check_number
+from agentmem.validation import MAX_INTEGER, check_choice, check_count, check_number
 
 Order = Literal["least useful first", "oldest first"]
 ORDERS: tuple[Order, ...] = ("least useful first", "oldest first")
@@ -50,7 +50,7 @@ class Retention:
         if self.max_age is not None:
             check_number(self.max_age, "max_age", low=0.0)
         if self.max_count is not None:
-            check_count(self.max_count, "max_count", low=0, high=2**63 - 1)
+            check_count(self.max_count, "max_count", low=0, high=MAX_INTEGER)
         check_choice(self.order, "order", ORDERS)
         if check_number(self.half_life, "half_life", low=0.0) == 0:
             raise InvalidInput("half_life must be above 0 seconds")

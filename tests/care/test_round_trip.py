@@ -62,7 +62,7 @@ records = st.fixed_dictionaries(
         "metadata": st.dictionaries(texts, json_values, max_size=3),
         "namespace": texts,
         "thread": names,
-        "session": names | st.integers(),
+        "session": names | st.integers(-(2**63) + 1, 2**63 - 1),
         "speaker": names,
         "position": st.none() | floats,
         "importance": st.floats(0, 1),
