@@ -35,7 +35,7 @@ class Memory(Remembering):
     ``Memory(store, user="ada")`` recalls what every agent learnt of her in every session, and ``Memory(store)`` all.
 
     Raises:
-        InvalidInput: a name that is empty or no string, or a threshold out of range.
+        InvalidInput: no open store, a name that is empty or no string, or a threshold out of range.
     """
 
     def recall(

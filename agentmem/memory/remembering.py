@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -14,10 +14,8 @@ from agentmem.memory.notes import INDEXED, Note, check_own, later, note_of, own_
 from agentmem.memory.packing import CountTokens, default_count
 from agentmem.memory.scopes import LIVE, PAST, Scope
 from agentmem.records import Record
+from agentmem.store import MemoryStore
 from agentmem.validation import Timestamp
-
-if TYPE_CHECKING:
-    from agentmem.store import MemoryStore
 
 Message = Mapping[str, Any]
 _NEAR = 8
@@ -37,6 +35,10 @@ class Remembering:
         similarity: float | None = None,
         count_tokens: CountTokens | None = None,
     ) -> None:
+        if not isinstance(store, MemoryStore):
+            raise InvalidInput(
+                f"a Memory is in an open MemoryStore, got {check.came(store)}; of an AsyncMemoryStore give its .store"
+            )
         self.store = store
         self.scope = Scope(user, agent, session)
         self._similarity = check_threshold(similarity)

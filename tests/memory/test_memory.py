@@ -447,6 +447,11 @@ def test_a_store_that_is_closed_or_read_only_says_so(tmp_path):
             memory.remember("coffee")
 
 
+def test_another_thing_than_a_store_is_refused():
+    with pytest.raises(InvalidInput, match="MemoryStore"):
+        Memory("memory.db")
+
+
 def test_importing_the_package_does_not_load_it():
     code = "import sys, agentmem; assert 'agentmem.memory' not in sys.modules; agentmem.Memory"
     subprocess.run([sys.executable, "-c", code], check=True)
