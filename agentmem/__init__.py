@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         UnknownMechanism,
     )
     from agentmem.hooks import AttentionConfig, SearchContext
+    from agentmem.memory import Memory
     from agentmem.records import Change, Explanation, Feedback, Hit, Record
     from agentmem.reranking import Reranker
     from agentmem.store import MemoryStore
@@ -47,6 +48,7 @@ __all__ = [
     "InvalidFilter",
     "InvalidInput",
     "InvalidVector",
+    "Memory",
     "MemoryStore",
     "NotAStore",
     "NotFound",
@@ -67,7 +69,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Return a public name from where it lives, imported when it is asked for: agentmem.attention loads no store."""
     if name in __all__:
-        for module in ("errors", "records", "hooks", "embed", "store", "reranking", "aio"):
+        for module in ("errors", "records", "hooks", "embed", "store", "reranking", "aio", "memory"):
             home = import_module(f"agentmem.{module}")
             if hasattr(home, name):
                 return globals().setdefault(name, getattr(home, name))

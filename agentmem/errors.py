@@ -13,6 +13,7 @@
     │   └── MissingExtra (ImportError)       an optional package is not installed; the message names the command
     ├── EmbeddingFailed (RuntimeError)       the embedder raised, or returned something that is not an embedding
     ├── HookFailed (RuntimeError)            a hook raised, and the store was told to raise then
+    ├── BadSource (ValueError)               what is to be imported cannot be read as what it was said to be
     ├── SegmentDamaged (OSError)             a derived index file that cannot be trusted; rebuilt from the database
     └── StoreError                           the store as a whole
         ├── StoreClosed (ValueError)         used after close()
@@ -71,6 +72,10 @@ class EmbeddingFailed(AgentMemError, RuntimeError):
 
 class HookFailed(AgentMemError, RuntimeError):
     """A hook raised, and the store was told to raise then."""
+
+
+class BadSource(AgentMemError, ValueError):
+    """What is to be imported cannot be read as what it was said to be; the message names the line or row."""
 
 
 class SegmentDamaged(AgentMemError, OSError):

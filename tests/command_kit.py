@@ -21,6 +21,11 @@ class Done:
         """Standard output as JSON."""
         return json.loads(self.out)
 
+    @property
+    def counts(self):
+        """What an import counted: its JSON without the list of what was skipped."""
+        return {name: value for name, value in self.json.items() if name != "skips"}
+
 
 def run(*arguments, stdin=None):
     """Run ``agentmem`` with arguments."""

@@ -71,6 +71,13 @@ def test_hooks_choose():
     assert "E-417" in code[0].text
 
 
+def test_the_memory_of_a_user_answers():
+    flight, peanuts, bus = load("memory_helper")["main"]()
+    assert "Wednesday at noon" in flight
+    assert "Ines" in peanuts
+    assert "Bus 12" in bus
+
+
 def test_attention_over_blocks_is_measured():
     import numpy as np
 

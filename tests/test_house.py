@@ -69,7 +69,9 @@ FLOORS = {
     "writing": 3,
     "adapters": 4,
     "cli": 4,
+    "memory": 4,
     "simulation": 4,
+    "transfer": 4,
 }
 FLAT = 1
 

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from agentmem.cli.common import interactive, plain_options, print_facts, print_json
-from agentmem.cli.jsonl import Head, dump_line, to_line, with_vector
 from agentmem.embed import StaticEmbedder
 from agentmem.files import private_opener
 from agentmem.progress import track
 from agentmem.records import METRICS
 from agentmem.storage.recovery import Recovered, Recovery
+from agentmem.transfer.lines import Head, dump_line, to_line, with_vector
 
 
 def _head(recovery: Recovery) -> Head | None:

@@ -62,7 +62,7 @@ records = st.fixed_dictionaries(
         "metadata": st.dictionaries(texts, json_values, max_size=3),
         "namespace": texts,
         "thread": names,
-        "session": names | st.integers(),
+        "session": names | st.integers(-(2**63) + 1, 2**63 - 1),
         "speaker": names,
         "position": st.none() | floats,
         "importance": st.floats(0, 1),
@@ -144,13 +144,13 @@ def test_what_expires_on_the_way_is_left_out_with_the_links_to_it(store, tmp_pat
     assert lines["stays"]["links"] == [["to", "short"]]
     time.sleep(0.7)
     done = run("import", "--db", tmp_path / "copy.db", export, "--json")
-    assert done.json == {"lines": 2, "written": 1, "skipped": 0, "expired": 1}
+    assert done.counts == {"lines": 2, "written": 1, "skipped": 0, "expired": 1}
 
 
 def test_an_export_is_of_one_moment_and_private(store, tmp_path, monkeypatch):
     fill(store, 30)
-    monkeypatch.setattr("agentmem.cli.transfer.BATCH", 10)
-    monkeypatch.setattr("agentmem.cli.transfer.to_line", deleting(store))
+    monkeypatch.setattr("agentmem.transfer.exporting.BATCH", 10)
+    monkeypatch.setattr("agentmem.transfer.exporting.to_line", deleting(store))
     assert run("export", "--db", store.path, tmp_path / "out.jsonl").code == 0
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 30
     assert store.count() == 29
@@ -159,7 +159,7 @@ def test_an_export_is_of_one_moment_and_private(store, tmp_path, monkeypatch):
 
 def deleting(store):
     """Return ``to_line``, which deletes the last record before it writes a line."""
-    from agentmem.cli.jsonl import to_line
+    from agentmem.transfer.lines import to_line
 
     def changed(record, links):
         store.delete("id-29")
@@ -194,10 +194,10 @@ def test_an_import_that_stopped_before_the_links_goes_on(store, tmp_path, monkey
     store.close()
     export = tmp_path / "first.jsonl"
     assert run("export", "--embeddings", "--db", store.path, export).code == 0
-    monkeypatch.setattr("agentmem.cli.transfer.BATCH", 10)
+    monkeypatch.setattr("agentmem.transfer.importing.BATCH", 10)
     for broken in ("_write", "_link"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"agentmem.cli.transfer.{broken}", stopping(broken))
+            patch.setattr(f"agentmem.transfer.importing.{broken}", stopping(broken))
             assert run("import", "--db", tmp_path / "copy.db", export).code != 0
     with agentmem.MemoryStore(tmp_path / "copy.db", embedder="stored", merge="manual") as copy:
         assert copy.count() == 25
@@ -208,9 +208,9 @@ def test_an_import_that_stopped_before_the_links_goes_on(store, tmp_path, monkey
 
 def stopping(name):
     """Return a function of the import that gives up: ``_write`` at its second call, ``_link`` at its first."""
-    from agentmem.cli import transfer
+    from agentmem.transfer import importing
 
-    original, calls = getattr(transfer, name), []
+    original, calls = getattr(importing, name), []
 
     def stops(*arguments):
         calls.append(1)

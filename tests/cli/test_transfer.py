@@ -26,7 +26,7 @@ def test_there_and_back(agentmem, tmp_path):
         {"id": "b", "text": "Ice is cold, Grüße", "links": [["back", "a"]]},
     ]  # fmt: skip
     done = agentmem("import", write(tmp_path / "in.jsonl", lines), "--json")
-    assert done.json == {"lines": 2, "written": 2, "skipped": 0, "expired": 0}
+    assert done.counts == {"lines": 2, "written": 2, "skipped": 0, "expired": 0}
     assert agentmem("export", "out.jsonl").out == "2 written to out.jsonl\n"
     assert agentmem("import", "out.jsonl", "--db", "copy.db").code == 0
     for db in ("memory.db", "copy.db"):
@@ -41,7 +41,7 @@ def test_there_and_back(agentmem, tmp_path):
 def test_lines_without_ids_are_not_added_twice(agentmem, tmp_path):
     path = write(tmp_path / "in.jsonl", [{"text": "same"}, {"text": "same"}, {"text": "other"}])
     assert agentmem("import", path, "--json").json["written"] == 3
-    assert agentmem("import", path, "--json").json == {"lines": 3, "written": 0, "skipped": 3, "expired": 0}
+    assert agentmem("import", path, "--json").counts == {"lines": 3, "written": 0, "skipped": 3, "expired": 0}
     with path.open("a") as file:
         file.write('{"text": "appended"}\n')
     assert agentmem("import", path, "--json").json["written"] == 1
@@ -87,7 +87,7 @@ def test_conflicts(agentmem, tmp_path):
     path = write(tmp_path / "new.jsonl", [{"id": "a", "text": "new"}, {"id": "b", "text": "b"}])
     assert agentmem("import", path, "--on-conflict", "error").code == 1
     assert agentmem("get", "b").code == 3
-    assert agentmem("import", path, "--json").json == {"lines": 2, "written": 1, "skipped": 1, "expired": 0}
+    assert agentmem("import", path, "--json").counts == {"lines": 2, "written": 1, "skipped": 1, "expired": 0}
     assert agentmem("get", "a", "--json").json["text"] == "old"
     assert agentmem("import", path, "--on-conflict", "replace", "--json").json["written"] == 2
     assert agentmem("get", "a", "--json").json["text"] == "new"
@@ -104,7 +104,7 @@ def test_vectors_there_and_back(agentmem, tmp_path):
 
 def test_what_has_expired_stays_out(agentmem, tmp_path):
     path = write(tmp_path / "in.jsonl", [{"text": "gone", "expires_at": 5}, {"text": "here"}])
-    assert agentmem("import", path, "--json").json == {"lines": 2, "written": 1, "skipped": 0, "expired": 1}
+    assert agentmem("import", path, "--json").counts == {"lines": 2, "written": 1, "skipped": 0, "expired": 1}
 
 
 def test_standard_input_and_an_empty_file(agentmem, tmp_path):
@@ -136,7 +136,7 @@ def test_a_killed_import_goes_on(agentmem, tmp_path):
     child.wait()
     before = agentmem("info", "--json").json["records"]
     assert before >= stored > 0
-    report = agentmem("import", path, "--json").json
+    report = agentmem("import", path, "--json").counts
     assert report == {"lines": count, "written": count - before, "skipped": before, "expired": 0}
     with MemoryStore(tmp_path / "memory.db", merge="manual") as store:
         assert store.count() == count

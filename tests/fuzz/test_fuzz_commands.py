@@ -17,6 +17,7 @@ from agentmem import MemoryStore
 from agentmem.attention import registry
 from agentmem.cli import main
 from agentmem.cli.app import BUSY, DONE, FAILED, MISSING, PROBLEMS, USAGE, leaves
+from agentmem.transfer import SOURCES
 
 CODES = {DONE, FAILED, USAGE, MISSING, BUSY, PROBLEMS}
 
@@ -46,7 +47,7 @@ documents = st.one_of(
 known_ids = st.sampled_from(["a", "b", "c"]) | texts
 files = st.sampled_from(["in.jsonl", "folder", "nowhere/x", "nowhere.jsonl", "-", "/", "..", ""])
 stores = st.sampled_from(
-    ["memory.db", "memory.db", "memory.db", "folder", "in.jsonl", "no/where.db", "", "%.db", "?.db"]
+    ["memory.db", "memory.db", "memory.db", "folder", "words.txt", "no/where.db", "", "%.db", "?.db"]
 )
 mechanisms = st.sampled_from(registry.list()) | texts
 JSONL = st.lists(
@@ -133,9 +134,22 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
         [texts],
         {**dict.fromkeys(("--accepted", "--rejected", "--used", "--shown"), known_ids), **STORE},
     ),
-    "export": ([files], {**SCOPE, "--embeddings": None, **STORE}),
+    "export": (
+        [files],
+        {**SCOPE, "--format": st.sampled_from(["jsonl", "parquet", "x"]), "--embeddings": None, **STORE},
+    ),
     "get": ([texts | st.sampled_from(["a", "b"])], STORE),
-    "import": ([files], {"--on-conflict": st.sampled_from(["skip", "replace", "error", "x"]), **STORE}),
+    "import": (
+        [files],
+        {
+            "--from": st.sampled_from([*sorted(SOURCES.keys() - {"sqlite-vec"}), "x"]),  # it opens databases only
+            **dict.fromkeys(("--collection", "--id", "--text", "--vector", "--texts"), texts),
+            **dict.fromkeys(("--namespace", "--prefix"), texts),
+            "--re-embed": None,
+            "--on-conflict": st.sampled_from(["skip", "replace", "error", "x"]),
+            **STORE,
+        },
+    ),
     "info": ([], STORE),
     "learn": (
         [],
@@ -252,6 +266,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (inner / "set" / "qrels" / "test.tsv").write_text("query\tdocument\tgrade\n1\t2\t1\n2\t1\t1\n")
     for query, split in enumerate(("train", "dev", "test")):
         (inner / "splits" / "qrels" / f"{split}.tsv").write_text(f"query\tdocument\tgrade\nq{query}\t2\t1\n")
+    (inner / "words.txt").write_text("no database, but words")
     monkeypatch.chdir(inner)
     monkeypatch.delenv("AGENTMEM_DB", raising=False)
     with MemoryStore(inner / "memory.db", merge="manual") as store:

@@ -46,6 +46,6 @@ def test_a_wild_segment_and_a_wild_line_would_be_seen(monkeypatch: pytest.Monkey
     monkeypatch.setattr(segments.Segment, "open", lambda data: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         segments.run(b"")
-    monkeypatch.setattr(lines, "_import", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(lines, "import_source", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         lines.run(b"")
