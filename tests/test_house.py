@@ -65,6 +65,7 @@ FLOORS = {
     "writing": 3,
     "adapters": 4,
     "cli": 4,
+    "inspector": 4,
     "simulation": 4,
 }
 FLAT = 1
