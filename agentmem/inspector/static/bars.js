@@ -68,7 +68,7 @@ export function partsTable(hit) {
   const parts = partsOf(hit);
   const scale = scaleOf(parts.map(([name, value]) => ({ heads: { [name]: value } })));
   const rows = parts.map(([name, value]) => h("tr", {},
-    h("th", { scope: "row" }, h("span", { class: `swatch ${look(name)}`, "aria-hidden": "true" }), name),
+    h("th", { scope: "row", class: "head" }, h("span", { class: `swatch ${look(name)}`, "aria-hidden": "true" }), name),
     h("td", { class: "number" }, signed(value)),
     h("td", { class: "lane", "aria-hidden": "true" }, h("div", { class: "bar thin" }, segment(name, value, 0, scale), zero(scale)))));
   return h("table", { class: "parts" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Head"),
@@ -81,14 +81,16 @@ export function legend(hits, bars) {
   for (const hit of hits) for (const [name, value] of partsOf(hit)) totals.set(name, (totals.get(name) ?? 0) + Math.abs(value));
   const names = [...totals.keys()].sort((left, right) => totals.get(right) - totals.get(left));
   const buttons = names.map((name) => h("button", { type: "button", class: "key", "aria-pressed": "false", onclick },
-    h("span", { class: `swatch ${look(name)}`, "aria-hidden": "true" }), h("span", { class: "name" }, name),
-    MEANINGS[name] ? h("span", { class: "meaning" }, MEANINGS[name]) : null));
+    h("span", { class: `swatch ${look(name)}`, "aria-hidden": "true" }), name));
   function onclick(event) {
     const chosen = event.currentTarget.getAttribute("aria-pressed") === "false" ? event.currentTarget : null;
     buttons.forEach((button) => button.setAttribute("aria-pressed", String(button === chosen)));
     const name = chosen ? names[buttons.indexOf(chosen)] : null;
     for (const each of bars.querySelectorAll("[data-head]")) each.classList.toggle("dim", name !== null && each.dataset.head !== name);
   }
-  return h("details", { class: "legend", open: true }, h("summary", {}, "Heads: what each colour stands for"),
-    h("ul", {}, buttons.map((button) => h("li", {}, button))));
+  const known = names.filter((name) => name in MEANINGS);
+  return h("section", { class: "legend", "aria-label": "Heads" },
+    h("ul", {}, buttons.map((button) => h("li", {}, button))),
+    known.length ? h("details", {}, h("summary", {}, "What the heads look at"),
+      h("dl", {}, known.map((name) => h("div", {}, h("dt", {}, name), h("dd", {}, MEANINGS[name]))))) : null);
 }

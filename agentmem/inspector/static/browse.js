@@ -34,7 +34,10 @@ function branchItem(name, node, chosen) {
     said(name), h("span", { class: "count" }, count(node.below, "record")));
   async function toggle() {
     const open = button.getAttribute("aria-expanded") === "false";
-    if (open && !below.childElementCount) nodes(await ask("namespaces", { branch: node.branch }), chosen, below);
+    if (open && !below.childElementCount) {
+      below.append(h("li", {}, h("a", { class: "leaf", href: address("search", { namespace: node.branch }) }, "Search this branch")));
+      nodes(await ask("namespaces", { branch: node.branch }), chosen, below);
+    }
     button.setAttribute("aria-expanded", String(open));
     below.hidden = !open;
   }
@@ -112,10 +115,10 @@ function turns(records, before, newestFirst) {
   }).filter(Boolean);
 }
 
-async function timelineOf(namespace, thread, order) {
+async function timelineOf(namespace, thread, order, from) {
   const newestFirst = order === "newest";
   const question = { namespace, thread, order };
-  const found = await ask("timeline", question);
+  const found = await ask("timeline", { ...question, after: from === null ? null : `${from},-inf,-1` });
   let last = found.records.at(-1);
   const list = h("ol", { class: "timeline" }, turns(found.records, null, newestFirst));
   const more = h("button", { type: "button", hidden: found.after === null, "data-after": found.after, onclick: async () => {
@@ -129,11 +132,15 @@ async function timelineOf(namespace, thread, order) {
     tell(`${count(next.records.length, "further record")}`);
   } }, "More records");
   const here = { namespace, ...(thread === null ? { loose: "1" } : { thread }) };
-  const other = newestFirst ? null : "newest";
+  const way = (words, parameters) => h("a", { href: address("browse", { ...here, ...parameters }) }, words);
+  const ways = from === null
+    ? [newestFirst ? way("Oldest first", {}) : way("Newest first", { order: "newest" })]
+    : [way("From the beginning", {}), newestFirst ? way("Later records", { from }) : way("Earlier records", { from, order: "newest" })];
   return [h("h2", { tabindex: "-1", "data-focus": true, "data-status": true }, thread === null ? "Records in no thread" : ["Thread ", said(thread || "(empty)")]),
     h("p", { class: "ways" }, h("a", { href: address("browse", { namespace }) }, "All threads of ", said(namespace || "(no name)")),
-      h("a", { href: address("browse", { ...here, order: other }) }, newestFirst ? "Oldest first" : "Newest first")),
-    found.records.length ? list : h("p", {}, "There are no records here."), more];
+      ways),
+    from === null ? null : h("p", { class: "soft" }, newestFirst ? "Before " : "From ", time(Number(from)), newestFirst ? ", newest first." : " on."),
+    found.records.length ? list : h("p", {}, "There are no records here."), more].filter(Boolean);
 }
 
 export async function browse(parameters) {
@@ -142,7 +149,7 @@ export async function browse(parameters) {
   const roots = await ask("namespaces");
   let content;
   if (namespace === null) content = [h("p", { class: "soft" }, "Choose a namespace to see its threads.")];
-  else if (thread !== null || parameters.has("loose")) content = await timelineOf(namespace, thread, parameters.get("order"));
+  else if (thread !== null || parameters.has("loose")) content = await timelineOf(namespace, thread, parameters.get("order"), parameters.get("from"));
   else content = await threadsOf(namespace);
   const tree = roots.nodes.length ? nodes(roots, namespace, h("ul", { class: "tree" })) : h("p", {}, "The store is empty.");
   return [h("h1", { tabindex: "-1" }, "Timeline"),

@@ -22,6 +22,10 @@ export function address(page, parameters) {
   return `#/${page}${query ? `?${query}` : ""}`;
 }
 
+// The timeline from a record on.
+export const inThread = ({ namespace, thread, created_at: from }) =>
+  address("browse", { namespace, ...(thread === null ? { loose: "1" } : { thread }), from });
+
 export const tell = (text) => { document.getElementById("status").textContent = text; };
 
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
@@ -58,7 +62,7 @@ export function table(caption, columns, rows) {
 
 export const facts = (pairs) => h("dl", { class: "facts" },
   pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
-    .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    .map(([name, value, kind]) => h("div", { class: kind }, h("dt", {}, name), h("dd", {}, value))));
 
 // A text that was cut on its way says so.
 export function cut({ text, length }, tag = "p") {

@@ -61,12 +61,12 @@ export async function health() {
     facts([["Records", info.records.toLocaleString("en")], ["Namespaces", info.namespaces.toLocaleString("en")],
       ["Segments", info.index.parts.filter((part) => part.kind === "segment").length], ["Rows in the tail", tail.toLocaleString("en")],
       ["Last change", info.seq.toLocaleString("en")], ["Database", bytes(info.tables.bytes)], ["Free in it", bytes(info.tables.free_bytes)],
-      ["Embedder", said(info.embedder)], ["Dimension", info.dimension], ["Metric", info.metric], ["Ranks by", weights]]),
+      ["Embedder", said(info.embedder), "long"], ["Dimension", info.dimension], ["Metric", info.metric], ["Ranks by", weights]]),
     info.weights.ignored ? h("p", { class: "bad" }, `Learned weights are ignored: ${info.weights.ignored}`) : null,
+    checking(state),
     h("h2", {}, "Problems of the index"),
     info.problems.length ? h("ul", { class: "bad" }, info.problems.map((problem) => h("li", {}, said(problem)))) : h("p", { class: "good" }, "None known."),
     parts(info.index),
     table("Rows of the tables", [["Table"], ["Rows", "number"]],
-      Object.entries(info.tables).filter(([name]) => !name.endsWith("bytes")).map(([name, rows]) => [name, rows.toLocaleString("en")])),
-    checking(state)].filter(Boolean);
+      Object.entries(info.tables).filter(([name]) => !name.endsWith("bytes")).map(([name, rows]) => [name, rows.toLocaleString("en")]))].filter(Boolean);
 }

@@ -1,18 +1,17 @@
 // One record: all that is known of it.
 
 import { ask } from "./api.js";
-import { address, count, cut, facts, h, said, table, time } from "./dom.js";
+import { address, count, cut, facts, h, inThread, said, table, time } from "./dom.js";
 
 export async function record(parameters) {
   const found = await ask("record", { id: parameters.get("id") ?? "" });
-  const place = { namespace: found.namespace, ...(found.thread === null ? { loose: "1" } : { thread: found.thread }) };
   const links = found.links.map((link) => h("li", {}, said(link.kind), " → ", h("a", { href: address("record", { id: link.id }) }, said(link.id))));
   const judged = found.feedback.map((each) => [time(each.at), said(each.query ?? "(a vector)"), h("span", { class: `badge ${each.verdict}` }, each.verdict)]);
   return [h("h1", { tabindex: "-1", "data-status": true }, "Record ", said(found.id)),
     h("section", { class: "panel", "aria-label": "Text" }, found.body ? cut(found.body) : h("p", { class: "soft" }, "(no text: a vector only)")),
     facts([
       ["Namespace", h("a", { href: address("browse", { namespace: found.namespace }) }, said(found.namespace || "(no name)"))],
-      ["Thread", h("a", { href: address("browse", place) }, found.thread === null ? "in none" : said(found.thread || "(empty)"))],
+      ["Thread", h("a", { href: inThread(found) }, found.thread === null ? "in none" : said(found.thread || "(empty)"))],
       ["Position", found.position], ["Sitting", found.session && said(found.session)], ["Speaker", found.speaker && said(found.speaker)],
       ["Created", time(found.created_at)], ["Updated", time(found.updated_at)],
       ["Expires", found.expires_at === null ? "never" : time(found.expires_at)],

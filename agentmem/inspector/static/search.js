@@ -2,7 +2,7 @@
 
 import { ask, post } from "./api.js";
 import { legend, partsTable, scaleOf, scoreBar } from "./bars.js";
-import { address, count, cut, h, said, tell, time } from "./dom.js";
+import { address, count, cut, h, inThread, said, tell, time } from "./dom.js";
 
 const SIZES = ["10", "25", "50", "100"];
 const FILTER_HELP = 'JSON over metadata and own fields, such as {"topic": {"$in": ["life", "work"]}} or {"@speaker": "Ada"}.';
@@ -11,7 +11,7 @@ function field(label, control, help) {
   const id = `field-${control.name}`;
   control.id = id;
   if (help) control.setAttribute("aria-describedby", `${id}-help`);
-  return h("div", { class: `field ${control.name}` }, h("label", { for: id }, label), control,
+  return h("div", { class: "field" }, h("label", { for: id }, label), control,
     help ? h("p", { class: "help", id: `${id}-help` }, help) : null);
 }
 
@@ -32,25 +32,23 @@ function form(parameters, about) {
     else location.hash = next;
   };
   return h("form", { class: "panel search", role: "search", onsubmit },
-    field("Search for", text),
+    h("div", { class: "ask" }, field("Search for", text), h("button", { type: "submit", class: "primary" }, "Search")),
     h("div", { class: "fields" },
       field("Namespace", h("input", { name: "namespace", value: value("namespace"), autocomplete: "off", spellcheck: "false" }),
-        'Empty: everywhere. With "/" at the end: the branch below.'),
+        'Empty: all. "users/": the branch below.'),
       field("Mechanism", mechanism, "What ranks; auto chooses."),
-      field("Hits", size)),
-    h("details", { open: value("filter") !== "" }, h("summary", {}, "Filter"), field("Filter", filter, FILTER_HELP)),
-    h("button", { type: "submit", class: "primary" }, "Search"));
+      field("Hits", size, "On a page.")),
+    h("details", { open: value("filter") !== "" }, h("summary", {}, "Filter"), field("Filter", filter, FILTER_HELP)));
 }
 
-const place = (record) => ({ namespace: record.namespace, ...(record.thread === null ? {} : { thread: record.thread }) });
 
 function hitItem(hit, scale, verdicts) {
   const { record } = hit;
   const title = `hit-${hit.rank}`;
   return h("li", { class: "hit", "aria-labelledby": title },
     h("div", { class: "hit-head" },
-      h("h3", { id: title }, h("span", { class: "rank" }, `#${hit.rank}`), " ",
-        h("span", { class: "score" }, h("span", { class: "hidden" }, "score "), hit.score.toPrecision(4))),
+      h("h3", { id: title }, h("span", { class: "rank" }, `#${hit.rank} score `),
+        h("span", { class: "score" }, hit.score.toPrecision(4))),
       h("p", { class: "meta" }, record.speaker ? [said(record.speaker, { class: "speaker" }), " · "] : null,
         time(record.created_at), record.namespace ? [" · ", said(record.namespace)] : null)),
     record.body ? cut(record.body) : h("p", { class: "soft" }, "(no text: a vector only)"),
@@ -58,7 +56,7 @@ function hitItem(hit, scale, verdicts) {
     h("div", { class: "hit-foot" },
       h("p", { class: "sources" }, h("span", { class: "soft" }, "Found by "), hit.sources.map((name) => h("span", { class: "badge" }, name))),
       h("p", { class: "ways" }, h("a", { href: address("record", { id: record.id }) }, "Record", h("span", { class: "hidden" }, ` of hit ${hit.rank}`)),
-        h("a", { href: address("browse", place(record)) }, record.thread === null ? "Namespace" : "Thread", h("span", { class: "hidden" }, ` of hit ${hit.rank}`))),
+        h("a", { href: inThread(record) }, record.thread === null ? "Timeline" : "Thread", h("span", { class: "hidden" }, ` of hit ${hit.rank}`))),
       verdicts ? verdicts.buttons(hit) : null),
     h("details", { class: "why" }, h("summary", {}, "Parts of the score", h("span", { class: "hidden" }, ` of hit ${hit.rank}`)), partsTable(hit)));
 }
