@@ -49,8 +49,8 @@ def application(store: MemoryStore, access: Access, *, writable: bool = False) -
         return checks.state()
 
     async def feedback(request: Request) -> Response:
-        body = await _body(request)
-        return await _answer(lambda: _judge(views, body))
+        kind, body = request.headers.get("content-type", ""), await _body(request)
+        return await _answer(lambda: _judge(views, kind, body))
 
     async def start_check(request: Request) -> Response:
         await _body(request)
@@ -162,14 +162,15 @@ async def _body(request: Request) -> bytes:
     return body[: MAX_BODY + 1]
 
 
-def _judge(views: Views, body: bytes) -> Any:
+def _judge(views: Views, kind: str, body: bytes) -> Any:
     if not views.writable:
         raise StoreReadOnly("the page was opened read-only; run agentmem inspect with --write to give feedback")
     if len(body) > MAX_BODY:
         raise InvalidInput(f"the request is larger than {MAX_BODY} bytes")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise InvalidInput("feedback is sent as application/json, which no form of another site can do")
     try:
-        return views.judge(json.loads(body))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, AgentMemError):
-            raise
+        judged = json.loads(body)
+    except (ValueError, RecursionError):
         raise InvalidInput("the request is not JSON") from None
+    return views.judge(judged)
