@@ -72,6 +72,30 @@ class VerifyReport:
         return not self.problems
 
 
+def examine(core: StoreCore, sample: int, report: Callable[[str], None]) -> CheckReport:
+    """Do what ``CareVerbs.check`` says; ``report`` is told the name of each step as it begins."""
+    report("tables and vectors")
+    problems = list(core.database.integrity())
+    with core.snapshot() as (reader, view):
+        problems += core.index.problems
+        for number, segment in enumerate(view.segments, 1):
+            report(f"checksums of segment {number} of {len(view.segments)}")
+            try:
+                segment.verify()
+            except SegmentDamaged as error:
+                problems.append(str(error))
+        report("agreement of index and records")
+        stored = reader.labels_where(None, None, None)
+        indexed = np.sort(view.live_labels())
+        if not np.array_equal(stored, indexed):
+            missing = np.setdiff1d(stored, indexed, assume_unique=True)
+            extra = np.setdiff1d(indexed, stored, assume_unique=True)
+            problems.append(f"index and records differ: {len(missing)} records not indexed, {len(extra)} dead ones are")
+        report("recall of the index")
+        recall = view.audit(sample=sample, k=10, ef=None, seed=0)
+    return CheckReport(tuple(problems), recall, len(stored))
+
+
 class CareVerbs(StoreCore):
     """merge, optimize, wait_for_merge, vacuum, backup, verify, check."""
 
@@ -173,22 +197,4 @@ class CareVerbs(StoreCore):
         Args:
             sample: how many records' vectors are searched for.
         """
-        sample = check.check_count(sample, "sample", low=1)
-        problems = list(self.database.integrity())
-        with self.snapshot() as (reader, view):
-            problems += self.index.problems
-            for segment in view.segments:
-                try:
-                    segment.verify()
-                except SegmentDamaged as error:
-                    problems.append(str(error))
-            stored = reader.labels_where(None, None, None)
-            indexed = np.sort(view.live_labels())
-            if not np.array_equal(stored, indexed):
-                missing = np.setdiff1d(stored, indexed, assume_unique=True)
-                extra = np.setdiff1d(indexed, stored, assume_unique=True)
-                problems.append(
-                    f"index and records differ: {len(missing)} records not indexed, {len(extra)} dead ones are"
-                )
-            recall = view.audit(sample=sample, k=10, ef=None, seed=0)
-        return CheckReport(tuple(problems), recall, len(stored))
+        return examine(self, check.check_count(sample, "sample", low=1), lambda step: None)

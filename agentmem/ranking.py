@@ -44,6 +44,11 @@ BACKGROUND_DRIFT = 1.25
 """The background is measured anew when the store has grown or shrunk by this factor, and from new segments."""
 
 
+def mechanisms() -> tuple[str, ...]:
+    """Return the names that ``search(mechanism=...)`` takes."""
+    return (*OTHERS, *fusion.FUSIONS, *attention.registry.list())
+
+
 def check_mechanism(name: str) -> str:
     """Return the name of a mechanism that ``rank`` knows, or "auto".
 
@@ -51,8 +56,7 @@ def check_mechanism(name: str) -> str:
         UnknownMechanism: the message lists those that exist.
     """
     if not isinstance(name, str) or not (name in OTHERS or name in fusion.FUSIONS or attention.registry.has(name)):
-        known = (*OTHERS, *fusion.FUSIONS, *attention.registry.list())
-        raise UnknownMechanism(f"no mechanism is called {shown(name)}; there are {', '.join(known)}")
+        raise UnknownMechanism(f"no mechanism is called {shown(name)}; there are {', '.join(mechanisms())}")
     return name
 
 

@@ -69,6 +69,7 @@ FLOORS = {
     "writing": 3,
     "adapters": 4,
     "cli": 4,
+    "inspector": 4,
     "memory": 4,
     "simulation": 4,
     "transfer": 4,

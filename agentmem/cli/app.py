@@ -30,6 +30,7 @@ COMMANDS = {
     "get": "records",
     "import": "transfer",
     "info": "care",
+    "inspect": "inspector",
     "learn": "learning",
     "mcp": "mcp",
     "optimize": "care",

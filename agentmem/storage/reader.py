@@ -12,12 +12,13 @@ import numpy as np
 from agentmem.errors import StoreError
 from agentmem.records import Change, Feedback, Float32, Int64, Record
 from agentmem.rows import Rows, rows_from_tuples
-from agentmem.storage import feedback, manifest, staging, weights
+from agentmem.storage import feedback, manifest, staging, threads, weights
 from agentmem.storage.connection import Connection, damaged
 from agentmem.storage.filters import Sql, all_of, compile_filter, namespace_condition
 from agentmem.storage.jsontext import load_all
 from agentmem.storage.kept import KeptRecords, record_of
 from agentmem.storage.manifest import SegmentRow
+from agentmem.storage.threads import Place, Thread
 from agentmem.storage.weights import WeightsRow
 
 Filter = Mapping[str, Any]
@@ -191,6 +192,20 @@ class Reader:
             return self.connection.all(counted.format(""))
         found = self.connection.all(counted.format("WHERE namespace >= ?"), (prefix,))
         return [row for row in found if row[0].startswith(prefix)]
+
+    def threads(self, namespace: str, now: float, after: str | None = None, limit: int = 100) -> list[Thread]:
+        """Return threads of exactly this namespace by name: the first ones, or those that follow ``after``."""
+        return threads.listed(self.connection, namespace, now, after, limit)
+
+    def loose(self, namespace: str, now: float) -> Thread | None:
+        """Return the records of exactly this namespace that are in no thread, None where there are none."""
+        return threads.loose(self.connection, namespace, now)
+
+    def turns(
+        self, namespace: str, thread: str | None, now: float, after: Place | None, limit: int, *, newest_first: bool
+    ) -> list[Place]:
+        """Return the places of a thread's records by time, beyond a place; None is the thread of those in none."""
+        return threads.turns(self.connection, namespace, thread, now, after, limit, newest_first=newest_first)
 
     def has_links(self) -> bool:
         """Say whether any record has links."""
