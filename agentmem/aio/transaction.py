@@ -27,7 +27,7 @@ class AsyncTransaction:
 
     async def __aenter__(self) -> None:
         """Begin; where the task is cancelled meanwhile, nothing has begun."""
-        store = self._core._store or await self._core._run(lambda store: store)
+        store: MemoryStore = self._core._store or await self._core._run(lambda store: store)
         self._loop = asyncio.get_running_loop()
         self._call = Call(self._loop, store)
         self._lane = Lane(store)
