@@ -291,7 +291,7 @@ class AgentMemStore(BaseStore):
             if op.value is not None:
                 made = items.rows_of(place, op, batch.texts[place], vectors, self.store.identity.dimension, now)
             rows += made
-            stale += [] if old is None else items.ids_of(old)[len(made) :]
+            stale += [place.id()] if old is None else items.ids_of(old)[len(made) :]  # it may have expired
         self.store.delete(*stale)
         if rows:
             self.store.add_many(
