@@ -85,6 +85,10 @@ class Mem0VectorStore(AgentMemVectorStore):
         texts = [(metadatas[place] if metadatas else {}).get(TEXT) for place in range(len(embeddings))]
         return self._write(texts, embeddings, metadatas, ids, {})
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Mem0VectorStore:
+        """Return a client for another collection in the same store."""
+        return Mem0VectorStore(self.async_store, namespace=f"{self.namespace}-entities")
+
     def _arguments(self, query: str | None, vector: Any, k: int, options: dict[str, Any]) -> dict[str, Any]:
         return super()._arguments(query, vector, k, options | {"filter": filter_of(options.get("filter"))})
 

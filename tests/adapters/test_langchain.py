@@ -258,10 +258,12 @@ def test_a_query_of_which_the_model_knows_nothing_is_looked_for_by_its_words(mod
         assert ids_of(store.similarity_search("peanuts", k=1)) == ["ines"]
 
 
-def test_metadata_that_is_changed_afterwards_stays_as_it_was_in_the_store(documents):
-    documents.get_by_ids(["key"])[0].metadata["n"] = "changed"
-    documents.similarity_search("the key", k=1)[0].metadata["n"] = "changed"
-    assert documents.get_by_ids(["key"])[0].metadata == {"n": 0}
+def test_metadata_that_is_changed_afterwards_stays_as_it_was_in_the_store(model):
+    with AgentMemVectorStore.from_texts(TEXTS[:1], model, [{"n": 0}], ids=["key"], cache_size=10) as documents:
+        documents.get_by_ids(["key"])[0].metadata["n"] = "changed"
+        documents.similarity_search("the key")[0].metadata["n"] = "changed"
+        assert documents.similarity_search("the key")[0].metadata == {"n": 0}
+        assert documents.get_by_ids(["key"])[0].metadata == {"n": 0}
 
 
 def test_further_arguments_reach_the_store(documents):

@@ -336,13 +336,16 @@ def test_a_put_keeps_when_the_item_was_made(store):
     assert first.updated_at.tzinfo is not None
 
 
-def test_a_value_that_is_changed_afterwards_stays_as_it_was_in_the_store(store):
-    value = {"list": [1]}
-    store.put(("a",), "k", value)
-    value["list"].append(2)
-    store.get(("a",), "k").value["list"].append(3)
-    store.search(("a",))[0].value["list"].append(4)
-    assert store.get(("a",), "k").value == {"list": [1]}
+def test_a_value_that_is_changed_afterwards_stays_as_it_was_in_the_store():
+    value = {"text": "one", "list": [1]}
+    with opened(cache_size=10) as store:
+        store.put(("a",), "k", value)
+        value["list"].append(2)
+        store.get(("a",), "k").value["list"].append(3)
+        for query in (None, "one", "one"):
+            store.search(("a",), query=query)[0].value["list"].append(4)
+        assert store.get(("a",), "k").value == {"text": "one", "list": [1]}
+        assert store.search(("a",), query="one")[0].value == {"text": "one", "list": [1]}
 
 
 def test_reads_of_a_batch_see_what_was_there_before_it(store):
@@ -422,9 +425,13 @@ def test_an_item_lives_for_its_minutes(store, clock):
     assert store.list_namespaces() == [("b",)]
     assert store.sweep_ttl() == 2
     assert store.sweep_ttl() == 0
-    store.put(("a",), "k", {"n": 2})
+    store.put(("a",), "k", {"n": 2}, ttl=1)
+    made = store.get(("a",), "k").created_at
+    clock.ahead += 120
+    store.put(("a",), "k", {"n": 3})
     clock.ahead += 1e6
-    assert store.get(("a",), "k").value == {"n": 2}
+    assert store.get(("a",), "k").value == {"n": 3}
+    assert (store.get(("a",), "k").created_at - made).total_seconds() > 100
 
 
 @pytest.mark.parametrize("read", ["get", "search", "query"])

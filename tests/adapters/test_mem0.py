@@ -179,6 +179,25 @@ def test_memories_are_listed_changed_and_deleted(remembering, vector_store):
     assert vector_store.store.count() == 0
 
 
+def test_entities_are_no_memories(remembering, vector_store, monkeypatch):
+    def entities(texts):
+        return [[("PERSON", "Ines")] if "Ines" in text else [] for text in texts]
+
+    monkeypatch.setattr("mem0.memory.main.extract_entities_batch", entities)
+    monkeypatch.setattr("mem0.memory.main.extract_entities", lambda text: entities([text])[0])
+    memory = remembering(vector_store)
+    memory.add(say(KEY, NUTS), user_id="ada")
+    assert vector_store.store.namespaces() == {"mem0": 2, "mem0-entities": 1}
+    assert set(memories(memory.get_all(filters={"user_id": "ada"}))) == {KEY, NUTS}
+    found = memory.search("Ines", filters={"user_id": "ada"}, explain=True)
+    assert memories(found)[0] == NUTS
+    assert set(memories(found)) <= {KEY, NUTS}
+    memory.add(say("Ines rows every day"), user_id="ada")  # mem0 deletes the entity to put it back without its vector
+    assert vector_store.store.namespaces() == {"mem0": 3}
+    memory.reset()
+    assert vector_store.store.count() == 0
+
+
 def test_raw_messages_are_kept_as_they_are(remembering, vector_store):
     memory = remembering(vector_store)
     memory.add([*say("I like rowing"), {"role": "assistant", "content": "So do I"}], user_id="colm", infer=False)

@@ -7,6 +7,7 @@ no query compares.  The first record of an item, part 0, is always there; it ans
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def found_item_of(record: Record, score: float | None) -> SearchItem:
 
 def _fields(record: Record) -> dict[str, Any]:
     return {
-        "value": record.metadata[VALUE],
+        "value": deepcopy(record.metadata[VALUE]),
         "key": record.metadata["key"],
         "namespace": labels_of(record.namespace),
         "created_at": datetime.fromtimestamp(record.created_at, timezone.utc),

@@ -170,7 +170,9 @@ class AgentMemStore(BaseStore):
             if isinstance(op, PutOp):
                 batch.puts[place_of(self.root, op.namespace, op.key)] = op
             elif isinstance(op, SearchOp):
-                batch.queries.extend({_query(op)} - {"", *batch.queries})
+                query = _query(op)
+                if query and query not in batch.queries:
+                    batch.queries.append(query)
             elif not isinstance(op, GetOp | ListNamespacesOp):
                 raise InvalidInput(f"expected a GetOp, SearchOp, PutOp or ListNamespacesOp, got {came(op)}")
         for place, op in batch.puts.items():
@@ -277,9 +279,9 @@ class AgentMemStore(BaseStore):
     def _refresh(self, records: Iterable[Record]) -> None:
         """Let what was read live its whole time again; what has gone since stays gone."""
         for record in records:
-            for id in items.ids_of(record):
-                if self.store.get_many([id])[0] is not None:
-                    self.store.update(id, ttl=record.metadata["ttl"] * items.MINUTE)
+            for part in self.store.get_many(items.ids_of(record)):
+                if part is not None and part.metadata["ttl"] is not None:
+                    self.store.update(part.id, ttl=part.metadata["ttl"] * items.MINUTE)
 
     def _put(self, batch: Batch, vectors: Mapping[str, Float32]) -> None:
         now = time.time()
@@ -291,7 +293,7 @@ class AgentMemStore(BaseStore):
             if op.value is not None:
                 made = items.rows_of(place, op, batch.texts[place], vectors, self.store.identity.dimension, now)
             rows += made
-            stale += [] if old is None else items.ids_of(old)[len(made) :]
+            stale += [place.id()] if old is None else items.ids_of(old)[len(made) :]  # it may have expired
         self.store.delete(*stale)
         if rows:
             self.store.add_many(
