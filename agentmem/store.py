@@ -43,7 +43,8 @@ class MemoryStore(
             in ``<path>-index/`` and may be deleted at any time.
         embedder: "static" (bundled, no download), "sentence-transformers:" and a model's name or folder, None for given
             vectors only, "stored" for whatever an existing store was made with, a callable ``list[str] -> array
-            (n, dim)``, or an object with the Embedder protocol, e.g. ``agentmem.embed.HttpEmbedder``.
+            (n, dim)``, or an object with the Embedder protocol, e.g. ``agentmem.embed.HttpEmbedder``; either may be a
+            coroutine function.
         dimension: of given vectors; an embedder knows its own.
         metric: "cosine", "ip" or "l2".
         durability: "normal" survives a killed process and, after power loss, keeps a prefix of the commits; "full"

@@ -15,6 +15,7 @@ import importlib.util
 import time
 import timeit
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from data import folder_of, rows_and_folder, talk, talk_store
@@ -104,8 +105,10 @@ def parts(store: agentmem.MemoryStore, options: dict[str, Any]) -> dict[str, flo
     with store.snapshot() as (_, view):
         rows, scores = view.nearest(options["embedding"], 10, view.scope(None, 0.0))
         values: list[float] = scores.tolist()
+        other: Any = SimpleNamespace(metric="ip", has_vector=view.has_vector, vectors=view.vectors)
         alone: dict[str, Callable[[], object]] = {
             "similarity of ten hits": lambda: search._cosines(options["embedding"], view, rows, scores),
+            "the same under another metric": lambda: search._cosines(options["embedding"], other, rows, scores),
             "relevance of ten hits": lambda: search.relevances("dense", "cosine", values),
             "a call that is told": telemetry.told()(_nothing),
             "a call that is not": _nothing,

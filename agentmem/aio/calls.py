@@ -194,7 +194,7 @@ class Call:
             if not future.cancel():
                 self.cancel()
                 if decided and isinstance(error, CancelledError):
-                    await end_of(future)
+                    await _end_of(future)
                     happened = not future.cancelled() and future.exception() is None
                     error.args = (*error.args, COMMITTED if happened else UNDONE)
             raise
@@ -230,7 +230,7 @@ def _set(waiting: asyncio.Future[None]) -> None:
         waiting.set_result(None)
 
 
-async def end_of(future: Future[Any]) -> None:
+async def _end_of(future: Future[Any]) -> None:
     """Wait for a thread's future, whatever is cancelled."""
     while not future.done():
         with suppress(CancelledError):

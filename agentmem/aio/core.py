@@ -114,6 +114,10 @@ class AsyncCore:
             with suppress(_TurnedAway):
                 return await made.outcome(self._submit(made, call, waits), decided=decided)
 
+    async def _ready(self) -> MemoryStore:
+        """Return the store below, open; without a thread, where it is."""
+        return await self._run(lambda store: store) if self._store is None else self._store
+
     def _submit(self, made: Call, call: Callable[[MemoryStore], R], waits: bool) -> Future[R]:
         def run() -> R:
             if waits and self._turns.held:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from types import TracebackType
 
-from agentmem.aio.calls import UNDONE, Call, Lane, done, end_of, enter_lane, forget_lanes, lane_of
+from agentmem.aio.calls import UNDONE, Call, Lane, done, enter_lane, forget_lanes, lane_of
 from agentmem.aio.core import AsyncCore
 from agentmem.store import MemoryStore
 
@@ -27,7 +27,7 @@ class AsyncTransaction:
 
     async def __aenter__(self) -> None:
         """Begin; where the task is cancelled meanwhile, nothing has begun."""
-        store = self._core._store or await self._core._run(lambda store: store)
+        store = await self._core._ready()
         self._loop = asyncio.get_running_loop()
         self._call = Call(self._loop, store)
         self._lane = Lane(store)
@@ -38,11 +38,10 @@ class AsyncTransaction:
         self._held = await self._core._hold(hold) if held is None else held
         try:
             await done(begun)
-        except BaseException as error:
+        except BaseException:
             self._undone = True
+            self._held.cancel()
             self._lane.end()
-            if not self._held.cancel() and isinstance(error, CancelledError):
-                await end_of(self._held)
             raise
         begun.result()
         enter_lane(self._lane)

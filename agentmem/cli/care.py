@@ -46,6 +46,8 @@ def info_command(db: Path, as_json: bool) -> None:
 @store_options
 def stats_command(prometheus: bool, db: Path, as_json: bool) -> None:
     """Count memories by namespace, and tell what the store measures of itself."""
+    if prometheus and as_json:
+        raise click.UsageError("--prometheus and --json are two formats; give one of them")
     with open_store(db, read_only=True) as store:
         if prometheus:
             click.echo(store.metrics_text(), nl=False)

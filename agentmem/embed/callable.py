@@ -28,7 +28,7 @@ class CallableEmbedder:
         """Wrap ``fn``.
 
         Args:
-            fn: called with a list of texts, never an empty one.
+            fn: called with a list of texts, never an empty one; may be a coroutine function.
             name: the model and its version; the store is stamped with it and refuses another one.
             dimension: the length of each vector; None embeds one word, once, when it is first asked for.
 

@@ -89,6 +89,8 @@ def test_the_command_prints_it(path):
     assert read(result.output)["agentmem_records"][1] == {"agentmem_records": {(): 3}}
     plain = CliRunner().invoke(main, ["stats", "--db", str(path), "--json"])
     assert json.loads(plain.output)["records"] == 3
+    both = CliRunner().invoke(main, ["stats", "--db", str(path), "--json", "--prometheus"])
+    assert both.exit_code == 2
 
 
 def test_labels_are_escaped():

@@ -168,7 +168,7 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
         },
     ),
     "calibrate": ([], STORE),
-    "stats": ([], STORE),
+    "stats": ([], {"--prometheus": None, **STORE}),
     "verify": ([stores], PLAIN),
     "weights": (
         [st.sampled_from(["history", "rollback", "save", "install", "x"])],
