@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -98,6 +99,18 @@ def test_the_default_mode_is_that_of_the_simple_store(store, call):
             found = call(store, "query", query)
             assert found.ids == expected.ids == ids(found.nodes)
             assert found.similarities == pytest.approx(expected.similarities, abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_similarities_are_higher_for_better_nodes_under_every_metric(call, metric):
+    with agentmem.MemoryStore(":memory:", embedder=None, dimension=2, metric=metric) as memory:
+        store = AgentMemVectorStore(memory)
+        places = {"near": [1.0, 0.1], "far": [-3.0, 0.0], "long": [4.0, 0.0]}
+        call(store, "add", [TextNode(id_=name, text=name, embedding=at) for name, at in places.items()])
+        found = call(store, "query", VectorStoreQuery(query_embedding=[1.0, 0.0], similarity_top_k=3))
+    assert found.ids == (["long", "near", "far"] if metric == "ip" else ["near", "long", "far"])
+    assert found.similarities == sorted(found.similarities, reverse=True)
+    assert len(set(found.similarities)) == 3
 
 
 def test_text_search_needs_no_embedding(store, call):
@@ -274,6 +287,21 @@ def test_the_event_loop_goes_on_while_nodes_are_written(store):
     ticks, written = asyncio.run(main())
     assert ticks > 3
     assert len(written) == 200
+
+
+def test_a_cancelled_write_has_happened_whole_or_not_at_all(store):
+    async def main(rounds):
+        writing = asyncio.create_task(store.async_add([node(f"r{rounds}-{n}", f"text {n}") for n in range(50)]))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing
+
+    for rounds in range(0, 60, 3):
+        asyncio.run(main(rounds))
+        written = [name for name in ids(store.get_nodes()) if name.startswith(f"r{rounds}-")]
+        assert len(written) in (0, 50), rounds
 
 
 def test_many_tasks_at_once(store):

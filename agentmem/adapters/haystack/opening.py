@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 from haystack.document_stores.errors import DocumentStoreError, DuplicateDocumentError
 from haystack.errors import FilterError
+from numpy.typing import NDArray
 
 from agentmem import (
     AgentMemError,
@@ -24,8 +25,8 @@ from agentmem import (
     Record,
 )
 from agentmem.adapters.haystack.documents import has_embedding
-from agentmem.records import Float32
 
+Vector = NDArray[np.float32]
 GIVEN = "haystack"
 """The embedder's name in stores whose vectors Haystack's embedders bring."""
 
@@ -115,7 +116,7 @@ class OpenedStore:
         if dimension is None:
             return self.embedder
 
-        def none(texts: Sequence[str]) -> Float32:
+        def none(texts: Sequence[str]) -> Vector:
             """Give no text a vector: zeros stand for none."""
             return np.zeros((len(texts), dimension), np.float32)
 
@@ -129,14 +130,14 @@ class OpenedStore:
                     f"unique in a file; use other ids in {self.namespace!r}, or another file"
                 )
 
-    def _vector(self, record: Record) -> Float32 | None:
+    def _vector(self, record: Record) -> Vector | None:
         """Return the vector that gives a document its embedding; None where it has none, or is gone meanwhile."""
         try:
             return self.store.vector(record.id) if has_embedding(record) else None
         except NotFound:
             return None
 
-    async def _vector_async(self, store: AsyncMemoryStore, record: Record) -> Float32 | None:
+    async def _vector_async(self, store: AsyncMemoryStore, record: Record) -> Vector | None:
         try:
             return await store.vector(record.id) if has_embedding(record) else None
         except NotFound:

@@ -1,6 +1,7 @@
 """The Haystack document store: what comes back of a document, policies, namespaces, embedders, bad input."""
 
 import asyncio
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -338,6 +339,33 @@ def test_what_splitters_say_is_what_the_heads_read(store):
     records = {each.id: each for each in store.store.iterate()}
     assert [(records[name].thread, records[name].position) for name in ("p2", "p1")] == [("s", 2), ("s", 1)]
     assert (records["odd"].thread, records["odd"].position) == (None, None)
+
+
+def test_a_cancelled_write_has_happened_whole_or_not_at_all(store):
+    async def main(rounds):
+        written = [Document(id=f"r{rounds}-{n}", content=f"text {n}") for n in range(50)]
+        writing = asyncio.create_task(store.write_documents_async(written))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing
+
+    for rounds in range(0, 60, 3):
+        asyncio.run(main(rounds))
+        written = [name for name in ids(store.filter_documents()) if name.startswith(f"r{rounds}-")]
+        assert len(written) in (0, 50), rounds
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_scores_are_higher_for_better_documents_under_every_metric(call, metric):
+    store = AgentMemDocumentStore(":memory:", embedding_dimension=2, metric=metric)
+    places = {"near": [1.0, 0.1], "far": [-3.0, 0.0], "long": [4.0, 0.0]}
+    call(store, "write_documents", [Document(id=name, embedding=at) for name, at in places.items()])
+    found = call(store, "embedding_retrieval", [1.0, 0.0])
+    assert ids(found) == (["long", "near", "far"] if metric == "ip" else ["near", "long", "far"])
+    assert [each.score for each in found] == sorted({each.score for each in found}, reverse=True)
+    store.close()
 
 
 def test_the_event_loop_goes_on_while_documents_are_written(tmp_path):

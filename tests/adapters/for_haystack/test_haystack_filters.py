@@ -6,7 +6,6 @@ import pytest
 
 pytest.importorskip("haystack", reason='pip install "agentmem[haystack]"')
 
-import haystack_kit  # noqa: F401
 from haystack import Document
 from haystack.dataclasses import ByteStream, SparseEmbedding
 from haystack.errors import FilterError

@@ -1,8 +1,4 @@
-"""What the Haystack tests share: no usage reports, a seeded embedding, documents."""
-
-import os
-
-os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+"""What the Haystack tests share: a seeded embedding, documents."""
 
 import numpy as np
 from haystack import Document, component
