@@ -2,13 +2,28 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from contextlib import AsyncExitStack
+from pathlib import Path
 
 import anyio
 import pytest
-from mcp_kit import MEMORY, MODES, Client, ask, command, guarded_server, http_server, names, refusal, run, stdio
+from mcp_kit import (
+    ATTENTION,
+    GRAPH,
+    MEMORY,
+    MODES,
+    Client,
+    ask,
+    command,
+    guarded_server,
+    http_server,
+    names,
+    refusal,
+    run,
+    stdio,
+)
 
 import agentmem
 
@@ -215,8 +230,7 @@ def test_a_server_that_is_told_to_stop_closes_its_store(db):
     with guarded_server(db) as server:
 
         async def conversation():
-            async with AsyncExitStack() as stack:
-                client = await stack.enter_async_context(server.client())
+            async with server.client() as client:
                 await ask(client, "remember", text="x")
 
         run(conversation)
@@ -251,3 +265,25 @@ def test_a_missing_extra_names_the_command():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert 'pip install "agentmem[mcp]"' in done.stdout
+
+
+def test_the_example_recalls_what_an_earlier_session_remembered(tmp_path):
+    example = Path(__file__).parents[3] / "examples" / "mcp_client.py"
+    done = subprocess.run(
+        [sys.executable, str(example)], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.splitlines()[0] == "The spare key is under the third flower pot."
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_s_code_runs():
+    page = (Path(__file__).parents[3] / "docs" / "integrations.md").read_text(encoding="utf-8")
+    section = page[page.index("## MCP: ") :].split("\n## ")[0]
+    for code in re.findall(r"^```python[^\n]*\n(.*?)^```$", section, re.M | re.S):
+        exec(compile(code, "docs/integrations.md", "exec"), {"__name__": "__docs__"})
+    assert set(json.loads(re.search(r"^```json\n(.*?)^```$", section, re.M | re.S)[1])) == {"mcpServers"}
+
+
+def test_the_page_names_every_tool():
+    page = (Path(__file__).parents[3] / "docs" / "integrations.md").read_text(encoding="utf-8")
+    assert {*MEMORY, *GRAPH, *ATTENTION} <= set(re.findall(r"`(\w+)`", page))
