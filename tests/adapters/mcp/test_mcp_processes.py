@@ -188,6 +188,38 @@ def test_a_client_that_is_gone_leaves_the_store_unharmed(db):
         assert store.check().ok
 
 
+def test_http_clients_that_are_gone_in_the_middle_leave_the_store_unharmed(db):
+    """Three clients break off with calls under way, each after another answer; the server goes on for the next."""
+    kept = set()
+
+    async def broken_off(server, after):
+        async with server.client() as client, anyio.create_task_group() as tasks:
+
+            async def remember(number):
+                answer = await ask(client, "remember", text=f"memory {number}", metadata={"n": number})
+                kept.add(answer["id"])
+                if len(kept) >= after:
+                    tasks.cancel_scope.cancel()
+
+            for number in range(20):
+                tasks.start_soon(remember, number)
+
+    async def conversation(server):
+        for after in (1, 8, 15):
+            await broken_off(server, after)
+        async with server.client() as client:
+            assert await ask(client, "remember", text="still here")
+
+    with guarded_server(db) as server:
+        run(conversation, server)
+    with agentmem.MemoryStore(db) as store:
+        assert len(kept) >= 15
+        assert all(record is not None for record in store.get_many(sorted(kept)))
+        numbers = [record for record in store.iterate() if record.text != "still here"]
+        assert all(record.text == f"memory {record.metadata['n']}" for record in numbers)
+        assert store.check().ok
+
+
 def test_a_request_cut_off_in_the_middle_is_none(db):
     process = subprocess.Popen(
         command(db), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
