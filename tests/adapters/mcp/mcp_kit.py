@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("mcp", reason='pip install "agentmem[mcp]"')
 
 import httpx2
+from jsonschema import validate
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
@@ -61,6 +62,11 @@ async def refusal(client, tool, /, **arguments):
     assert "\n" not in text
     assert "Traceback" not in text
     return text
+
+
+def fits(result, tool):
+    """Check a structured answer against the schema that the tool publishes."""
+    validate(result.structured_content, tool.output_schema)
 
 
 async def names(client):

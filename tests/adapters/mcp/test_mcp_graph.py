@@ -106,6 +106,19 @@ def test_an_unknown_entity_takes_the_whole_call_back(graph):
     assert graph.open(["Ana"]).entities == [Entity("Ana", "person")]
 
 
+def test_what_is_known_already_is_not_written_again(store, graph):
+    graph.create_entities([Entity("Ana", "person", ("likes tea",))])
+    graph.create_relations([Relation("Ana", "Bo", "knows")])
+    before = store.seq
+    assert graph.create_entities([Entity("Ana", "cat")]) == []
+    assert graph.create_relations([Relation("Ana", "Bo", "knows")]) == []
+    assert graph.add_observations([("Ana", ["likes tea"])]) == [[]]
+    graph.delete_observations([("Ana", ["likes coffee"]), ("Nobody", ["likes tea"])])
+    graph.delete_entities(["Nobody"])
+    graph.delete_relations([Relation("Bo", "Ana", "knows")])
+    assert store.seq == before
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 8, 9])
 def test_pages_together_are_the_graph(graph, limit):
     made = graph.create_entities([Entity(f"e{n}", "t") for n in range(5)])

@@ -2,13 +2,28 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from contextlib import AsyncExitStack
+from pathlib import Path
 
 import anyio
 import pytest
-from mcp_kit import MEMORY, MODES, Client, ask, command, guarded_server, http_server, names, refusal, run, stdio
+from mcp_kit import (
+    ATTENTION,
+    GRAPH,
+    MEMORY,
+    MODES,
+    Client,
+    ask,
+    command,
+    guarded_server,
+    http_server,
+    names,
+    refusal,
+    run,
+    stdio,
+)
 
 import agentmem
 
@@ -173,6 +188,38 @@ def test_a_client_that_is_gone_leaves_the_store_unharmed(db):
         assert store.check().ok
 
 
+def test_http_clients_that_are_gone_in_the_middle_leave_the_store_unharmed(db):
+    """Three clients break off with calls under way, each after another answer; the server goes on for the next."""
+    kept = set()
+
+    async def broken_off(server, after):
+        async with server.client() as client, anyio.create_task_group() as tasks:
+
+            async def remember(number):
+                answer = await ask(client, "remember", text=f"memory {number}", metadata={"n": number})
+                kept.add(answer["id"])
+                if len(kept) >= after:
+                    tasks.cancel_scope.cancel()
+
+            for number in range(20):
+                tasks.start_soon(remember, number)
+
+    async def conversation(server):
+        for after in (1, 8, 15):
+            await broken_off(server, after)
+        async with server.client() as client:
+            assert await ask(client, "remember", text="still here")
+
+    with guarded_server(db) as server:
+        run(conversation, server)
+    with agentmem.MemoryStore(db) as store:
+        assert len(kept) >= 15
+        assert all(record is not None for record in store.get_many(sorted(kept)))
+        numbers = [record for record in store.iterate() if record.text != "still here"]
+        assert all(record.text == f"memory {record.metadata['n']}" for record in numbers)
+        assert store.check().ok
+
+
 def test_a_request_cut_off_in_the_middle_is_none(db):
     process = subprocess.Popen(
         command(db), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -215,8 +262,7 @@ def test_a_server_that_is_told_to_stop_closes_its_store(db):
     with guarded_server(db) as server:
 
         async def conversation():
-            async with AsyncExitStack() as stack:
-                client = await stack.enter_async_context(server.client())
+            async with server.client() as client:
                 await ask(client, "remember", text="x")
 
         run(conversation)
@@ -251,3 +297,25 @@ def test_a_missing_extra_names_the_command():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert 'pip install "agentmem[mcp]"' in done.stdout
+
+
+def test_the_example_recalls_what_an_earlier_session_remembered(tmp_path):
+    example = Path(__file__).parents[3] / "examples" / "mcp_client.py"
+    done = subprocess.run(
+        [sys.executable, str(example)], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.splitlines()[0] == "The spare key is under the third flower pot."
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_s_code_runs():
+    page = (Path(__file__).parents[3] / "docs" / "integrations.md").read_text(encoding="utf-8")
+    section = page[page.index("## MCP: ") :].split("\n## ")[0]
+    for code in re.findall(r"^```python[^\n]*\n(.*?)^```$", section, re.M | re.S):
+        exec(compile(code, "docs/integrations.md", "exec"), {"__name__": "__docs__"})
+    assert set(json.loads(re.search(r"^```json\n(.*?)^```$", section, re.M | re.S)[1])) == {"mcpServers"}
+
+
+def test_the_page_names_every_tool():
+    page = (Path(__file__).parents[3] / "docs" / "integrations.md").read_text(encoding="utf-8")
+    assert {*MEMORY, *GRAPH, *ATTENTION} <= set(re.findall(r"`(\w+)`", page))
