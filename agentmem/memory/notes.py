@@ -42,10 +42,16 @@ class Note(NamedTuple):
         return {**own, NOTE: {name: value for name, value in self._asdict().items() if value != getattr(plain, name)}}
 
 
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "hash": str, "key": str, "version": int, "pinned": bool, "seen_at": (int, float),
+}  # fmt: skip
+
+
 def note_of(record: Record) -> Note:
-    """Return the note of a record; of one that the helper did not write, an empty one."""
+    """Return the note of a record; what is not there, or is nothing that the helper writes, is as ever."""
     note = record.metadata.get(NOTE)
-    return Note(**{name: note[name] for name in Note._fields if name in note}) if isinstance(note, dict) else Note()
+    given = note if isinstance(note, dict) else {}
+    return Note(**{name: given[name] for name, kind in _TYPES.items() if isinstance(given.get(name), kind)})
 
 
 def own_metadata(record: Record) -> dict[str, Any]:

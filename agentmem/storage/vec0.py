@@ -66,7 +66,8 @@ class VecFile:
     """A database that nobody writes meanwhile, opened to read only.
 
     Raises:
-        NotAStore: it is no SQLite database, or cannot be opened.
+        NotAStore: it cannot be opened.
+        BadSource: it is no SQLite database.
     """
 
     def __init__(self, path: str) -> None:
@@ -237,12 +238,13 @@ def _asked(connection: Connection, sql: str, *values: Any) -> list[Any]:
     Raises:
         BadSource: they cannot be read.
         StoreBusy: another process holds a lock; retry.
-        NotAStore: it is no SQLite database.
     """
     try:
         return connection.all(sql, values)
-    except (StoreBusy, NotAStore):
+    except StoreBusy:
         raise
+    except NotAStore as error:
+        raise BadSource(f"{connection.path} is not an SQLite database") from error
     except (StoreError, UnicodeDecodeError, OverflowError) as error:
         raise BadSource(f"{connection.path} cannot be read ({error})") from error
 

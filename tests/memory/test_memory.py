@@ -447,6 +447,18 @@ def test_a_store_that_is_closed_or_read_only_says_so(tmp_path):
             memory.remember("coffee")
 
 
+def test_records_that_somebody_else_put_there_are_memories_too(store):
+    memory = Memory(store)
+    for n, note in enumerate(
+        (7, {"version": "x", "key": 3, "pinned": "yes"}, {"key": "k"}, {"key": "k", "version": 2})
+    ):
+        store.add(f"text {n}", namespace=memory.scope.namespace(), metadata={"memory": note}, id=str(n))
+    assert len(memory.recall("text").hits) == 4
+    assert [record.id for record in memory.history("k")] == ["2", "3"]
+    assert memory.deduplicate() == []
+    assert len(memory.retain(Retention(max_count=0))) == 4
+
+
 def test_another_thing_than_a_store_is_refused():
     with pytest.raises(InvalidInput, match="MemoryStore"):
         Memory("memory.db")

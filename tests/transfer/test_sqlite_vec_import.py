@@ -122,7 +122,7 @@ def test_what_is_not_there_is_named(agentmem, database, tmp_path):
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE t(x)").connection.close()
     assert "no vec0 table" in agentmem("import", "other.db", "--from", "sqlite-vec").err
     (tmp_path / "text.db").write_text("no database " * 100)
-    assert agentmem("import", "text.db", "--from", "sqlite-vec").code == 1
+    assert "not an SQLite database" in agentmem("import", "text.db", "--from", "sqlite-vec").err
     assert not (tmp_path / "memory.db").exists()
 
 
