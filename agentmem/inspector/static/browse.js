@@ -1,6 +1,6 @@
 // Namespaces as a tree, their threads side by side on one axis of time, and a thread as a timeline.
 
-import { ask } from "./api.js";
+import { act, ask } from "./api.js";
 import { address, clock, count, cut, day, h, said, tell, time } from "./dom.js";
 
 const DAY = 86400;
@@ -18,11 +18,13 @@ function nodes({ nodes: found, branch, after }, chosen, list) {
     if (node.branch !== null) list.append(branchItem(`${name}/`, node, chosen));
   }
   if (after !== null) {
-    const more = h("button", { type: "button", onclick: async () => {
+    const more = h("button", { type: "button", onclick: act(async () => {
       const following = await ask("namespaces", { branch, after });
       more.parentElement.remove();
+      const before = list.childElementCount;
       nodes(following, chosen, list);
-    } }, "More names");
+      list.children[before].querySelector("a, button").focus();
+    }) }, "More names");
     list.append(h("li", {}, more));
   }
   return list;
@@ -30,7 +32,7 @@ function nodes({ nodes: found, branch, after }, chosen, list) {
 
 function branchItem(name, node, chosen) {
   const below = h("ul", { hidden: true });
-  const button = h("button", { type: "button", class: "branch", "aria-expanded": "false", onclick: toggle },
+  const button = h("button", { type: "button", class: "branch", "aria-expanded": "false", onclick: act(toggle) },
     said(name), h("span", { class: "count" }, count(node.below, "record")));
   async function toggle() {
     const open = button.getAttribute("aria-expanded") === "false";
@@ -41,8 +43,9 @@ function branchItem(name, node, chosen) {
     button.setAttribute("aria-expanded", String(open));
     below.hidden = !open;
   }
-  if (chosen?.startsWith(node.branch)) toggle();
-  return h("li", {}, button, below);
+  const item = h("li", {}, button, below);
+  if (chosen?.startsWith(node.branch)) act(toggle)({ currentTarget: button });
+  return item;
 }
 
 // --- the threads of a namespace
@@ -66,11 +69,11 @@ async function threadsOf(namespace) {
   const list = h("ul", { class: "threads" });
   const axis = h("p", { class: "axis", "aria-hidden": "true" });
   const known = [];
-  const more = h("button", { type: "button", onclick: async () => {
+  const more = h("button", { type: "button", onclick: act(async () => {
     const before = list.childElementCount;
     append(await ask("threads", { namespace, after: more.dataset.after }));
     list.children[before]?.querySelector("a").focus();
-  } }, "More threads");
+  }) }, "More threads");
   function append({ threads, loose, after }) {
     known.push(...(loose ? [loose] : []), ...threads);
     const from = Math.min(...known.map((thread) => thread.first));
@@ -121,7 +124,7 @@ async function timelineOf(namespace, thread, order, from) {
   const found = await ask("timeline", { ...question, after: from === null ? null : `${from},-inf,-1` });
   let last = found.records.at(-1);
   const list = h("ol", { class: "timeline" }, turns(found.records, null, newestFirst));
-  const more = h("button", { type: "button", hidden: found.after === null, "data-after": found.after, onclick: async () => {
+  const more = h("button", { type: "button", hidden: found.after === null, "data-after": found.after, onclick: act(async () => {
     const next = await ask("timeline", { ...question, after: more.dataset.after });
     const items = turns(next.records, last, newestFirst);
     list.append(...items);
@@ -130,7 +133,7 @@ async function timelineOf(namespace, thread, order, from) {
     more.dataset.after = next.after;
     items.find((item) => item.className === "turn")?.querySelector("a").focus();
     tell(`${count(next.records.length, "further record")}`);
-  } }, "More records");
+  }) }, "More records");
   const here = { namespace, ...(thread === null ? { loose: "1" } : { thread }) };
   const way = (words, parameters) => h("a", { href: address("browse", { ...here, ...parameters }) }, words);
   const ways = from === null
