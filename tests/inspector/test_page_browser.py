@@ -330,20 +330,20 @@ def test_tab_reaches_everything_in_order_sees_where_it_is_and_gets_out_again(ope
     assert all(named for *_, named in seen)
 
 
-@pytest.mark.parametrize("name", sorted(PAGES))
-def test_each_page_has_one_first_heading_a_title_and_names_for_all_it_asks(opened, address, name):
-    page = opened(address, PAGES[name])
-    assert page.get_by_role("heading", level=1).count() == 1
-    heading = page.get_by_role("heading", level=1).text_content()
-    assert page.title() == f"{heading} · agentmem"
-    levels = page.locator("h1, h2, h3").evaluate_all("all => all.map(e => Number(e.tagName[1]))")
-    assert all(below - above <= 1 for above, below in itertools.pairwise(levels))
-    assert page.locator("main :is(input, select, textarea)").evaluate_all(
-        "all => all.every(e => e.labels.length === 1)"
-    )
-    ids = page.locator("[id]").evaluate_all("all => all.map(e => e.id)")
-    assert len(ids) == len(set(ids))
-    assert page.get_by_role("banner").count() == page.get_by_role("main").count() == 1
+def test_each_page_has_one_first_heading_a_title_and_names_for_all_it_asks(opened, address):
+    page = opened(address)
+    for hash in PAGES.values():
+        go(page, hash)
+        heading = page.get_by_role("heading", level=1)
+        assert heading.count() == 1
+        assert page.title() == f"{heading.text_content()} · agentmem"
+        levels = page.locator("h1, h2, h3").evaluate_all("all => all.map(e => Number(e.tagName[1]))")
+        assert all(below - above <= 1 for above, below in itertools.pairwise(levels))
+        asked = page.locator("main :is(input, select, textarea)")
+        assert asked.evaluate_all("all => all.every(e => e.labels.length === 1)")
+        ids = page.locator("[id]").evaluate_all("all => all.map(e => e.id)")
+        assert len(ids) == len(set(ids))
+        assert page.get_by_role("banner").count() == page.get_by_role("main").count() == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -359,29 +359,33 @@ def test_motion_stops_where_the_reader_wants_none(opened, address):
     assert page.evaluate("getComputedStyle(document.getElementById('busy')).animationName") == "none"
 
 
-@pytest.mark.parametrize("name", sorted(PAGES))
 @pytest.mark.parametrize("size", sorted(SIZES))
-def test_nothing_runs_off_the_screen(opened, address, name, size):
+def test_nothing_runs_off_the_screen(opened, address, size):
     width, height = SIZES[size]
-    page = opened(address, PAGES[name], viewport={"width": width, "height": height})
-    page.locator("details").evaluate_all("all => all.forEach(e => { e.open = true; })")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page = opened(address, viewport={"width": width, "height": height})
+    for hash in PAGES.values():
+        go(page, hash)
+        page.locator("details").evaluate_all("all => all.forEach(e => { e.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, hash
 
 
-@pytest.mark.parametrize("name", sorted(PAGES))
-def test_text_twice_as_large_loses_nothing(opened, address, name):
-    page = opened(address, PAGES[name], viewport={"width": 1280, "height": 900})
-    before = page.get_by_role("main").inner_text()
-    page.evaluate("document.documentElement.style.fontSize = '200%'")
-    assert page.get_by_role("main").inner_text().split() == before.split()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
-    clipped = page.evaluate(
-        """() => [...document.querySelectorAll('main *:not(.bar, .hidden, .scroll, pre)')]
-                 .filter(e => getComputedStyle(e).overflow !== 'visible' && e.checkVisibility()
-                              && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1))
-                 .map(e => e.className)"""
-    )
-    assert clipped == []
+@pytest.mark.parametrize("width", [640, 1280])
+def test_text_twice_as_large_loses_nothing(opened, address, width):
+    page = opened(address, viewport={"width": width, "height": 900})
+    for hash in PAGES.values():
+        page.evaluate("document.documentElement.style.fontSize = ''")
+        go(page, hash)
+        before = page.get_by_role("main").inner_text()
+        page.evaluate("document.documentElement.style.fontSize = '200%'")
+        assert page.get_by_role("main").inner_text().split() == before.split()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, hash
+        clipped = page.evaluate(
+            """() => [...document.querySelectorAll('main *:not(.bar, .hidden, .scroll, pre, select, input)')]
+                     .filter(e => getComputedStyle(e).overflow !== 'visible' && e.checkVisibility()
+                                  && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1))
+                     .map(e => e.className)"""
+        )
+        assert clipped == [], hash
 
 
 def test_a_server_that_went_is_told(chromium, copy):

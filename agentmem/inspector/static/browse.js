@@ -7,7 +7,7 @@ const DAY = 86400;
 
 // --- the tree
 
-function nodes({ nodes: found, branch, after }, chosen, list) {
+async function nodes({ nodes: found, branch, after }, chosen, list) {
   for (const node of found) {
     const name = node.name || "(empty)";
     if (node.namespace !== null) {
@@ -15,14 +15,14 @@ function nodes({ nodes: found, branch, after }, chosen, list) {
       list.append(h("li", {}, h("a", { class: "leaf", href: address("browse", { namespace: node.namespace }),
         "aria-current": node.namespace === chosen ? "true" : null }, said(shown), h("span", { class: "count" }, count(node.own, "record")))));
     }
-    if (node.branch !== null) list.append(branchItem(`${name}/`, node, chosen));
+    if (node.branch !== null) list.append(await branchItem(`${name}/`, node, chosen));
   }
   if (after !== null) {
     const more = h("button", { type: "button", onclick: act(async () => {
       const following = await ask("namespaces", { branch, after });
       more.parentElement.remove();
       const before = list.childElementCount;
-      nodes(following, chosen, list);
+      await nodes(following, chosen, list);
       list.children[before].querySelector("a, button").focus();
     }) }, "More names");
     list.append(h("li", {}, more));
@@ -30,7 +30,7 @@ function nodes({ nodes: found, branch, after }, chosen, list) {
   return list;
 }
 
-function branchItem(name, node, chosen) {
+async function branchItem(name, node, chosen) {
   const below = h("ul", { hidden: true });
   const button = h("button", { type: "button", class: "branch", "aria-expanded": "false", onclick: act(toggle) },
     said(name), h("span", { class: "count" }, count(node.below, "record")));
@@ -38,14 +38,13 @@ function branchItem(name, node, chosen) {
     const open = button.getAttribute("aria-expanded") === "false";
     if (open && !below.childElementCount) {
       below.append(h("li", {}, h("a", { class: "leaf", href: address("search", { namespace: node.branch }) }, "Search this branch")));
-      nodes(await ask("namespaces", { branch: node.branch }), chosen, below);
+      await nodes(await ask("namespaces", { branch: node.branch }), chosen, below);
     }
     button.setAttribute("aria-expanded", String(open));
     below.hidden = !open;
   }
-  const item = h("li", {}, button, below);
-  if (chosen?.startsWith(node.branch)) act(toggle)({ currentTarget: button });
-  return item;
+  if (chosen?.startsWith(node.branch)) await toggle();
+  return h("li", {}, button, below);
 }
 
 // --- the threads of a namespace
@@ -154,7 +153,7 @@ export async function browse(parameters) {
   if (namespace === null) content = [h("p", { class: "soft" }, "Choose a namespace to see its threads.")];
   else if (thread !== null || parameters.has("loose")) content = await timelineOf(namespace, thread, parameters.get("order"), parameters.get("from"));
   else content = await threadsOf(namespace);
-  const tree = roots.nodes.length ? nodes(roots, namespace, h("ul", { class: "tree" })) : h("p", {}, "The store is empty.");
+  const tree = roots.nodes.length ? await nodes(roots, namespace, h("ul", { class: "tree" })) : h("p", {}, "The store is empty.");
   return [h("h1", { tabindex: "-1" }, "Timeline"),
     h("div", { class: "columns" }, h("nav", { class: "panel", "aria-label": "Namespaces" }, h("h2", {}, "Namespaces"), tree),
       h("section", { "aria-label": "Threads and records" }, content))];
