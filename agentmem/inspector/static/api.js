@@ -1,5 +1,7 @@
 // Questions to the server; a question of a page that was left is given up.
 
+import { h } from "./dom.js";
+
 let leaving = new AbortController();
 let waiting = 0;
 
@@ -43,6 +45,16 @@ export function ask(path, parameters) {
   const query = new URLSearchParams(kept).toString();
   return request(query ? `${path}?${query}` : path);
 }
+
+// What a button does beyond its page; that it failed is told beside it.
+export const act = (action) => async ({ currentTarget: button }) => {
+  button.parentElement.querySelector(":scope > .bad")?.remove();
+  try {
+    await action(button);
+  } catch (error) {
+    if (error.name !== "AbortError") button.after(h("p", { class: "bad", role: "alert" }, error.message));
+  }
+};
 
 export const post = (path, body) => request(path, {
   method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body ?? {}),

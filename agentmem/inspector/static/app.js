@@ -16,7 +16,7 @@ let shown = 0;
 
 function where() {
   const [path, query] = location.hash.replace(/^#\//, "").split(/\?(.*)/s);
-  return { name: path in PAGES ? path : "search", parameters: new URLSearchParams(query ?? "") };
+  return { name: Object.hasOwn(PAGES, path) ? path : "search", parameters: new URLSearchParams(query ?? "") };
 }
 
 function mark(name) {
@@ -47,6 +47,7 @@ async function show() {
   }
   if (mine !== shown) return;
   main.replaceChildren(...[content].flat());
+  main.dataset.shows = location.hash;
   const heading = main.querySelector("h1");
   document.title = `${heading.textContent} · agentmem`;
   const first = main.querySelector("[data-focus]");

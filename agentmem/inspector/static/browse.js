@@ -1,13 +1,13 @@
 // Namespaces as a tree, their threads side by side on one axis of time, and a thread as a timeline.
 
-import { ask } from "./api.js";
+import { act, ask } from "./api.js";
 import { address, clock, count, cut, day, h, said, tell, time } from "./dom.js";
 
 const DAY = 86400;
 
 // --- the tree
 
-function nodes({ nodes: found, branch, after }, chosen, list) {
+async function nodes({ nodes: found, branch, after }, chosen, list) {
   for (const node of found) {
     const name = node.name || "(empty)";
     if (node.namespace !== null) {
@@ -15,33 +15,35 @@ function nodes({ nodes: found, branch, after }, chosen, list) {
       list.append(h("li", {}, h("a", { class: "leaf", href: address("browse", { namespace: node.namespace }),
         "aria-current": node.namespace === chosen ? "true" : null }, said(shown), h("span", { class: "count" }, count(node.own, "record")))));
     }
-    if (node.branch !== null) list.append(branchItem(`${name}/`, node, chosen));
+    if (node.branch !== null) list.append(await branchItem(`${name}/`, node, chosen));
   }
   if (after !== null) {
-    const more = h("button", { type: "button", onclick: async () => {
+    const more = h("button", { type: "button", onclick: act(async () => {
       const following = await ask("namespaces", { branch, after });
       more.parentElement.remove();
-      nodes(following, chosen, list);
-    } }, "More names");
+      const before = list.childElementCount;
+      await nodes(following, chosen, list);
+      list.children[before].querySelector("a, button").focus();
+    }) }, "More names");
     list.append(h("li", {}, more));
   }
   return list;
 }
 
-function branchItem(name, node, chosen) {
+async function branchItem(name, node, chosen) {
   const below = h("ul", { hidden: true });
-  const button = h("button", { type: "button", class: "branch", "aria-expanded": "false", onclick: toggle },
+  const button = h("button", { type: "button", class: "branch", "aria-expanded": "false", onclick: act(toggle) },
     said(name), h("span", { class: "count" }, count(node.below, "record")));
   async function toggle() {
     const open = button.getAttribute("aria-expanded") === "false";
     if (open && !below.childElementCount) {
       below.append(h("li", {}, h("a", { class: "leaf", href: address("search", { namespace: node.branch }) }, "Search this branch")));
-      nodes(await ask("namespaces", { branch: node.branch }), chosen, below);
+      await nodes(await ask("namespaces", { branch: node.branch }), chosen, below);
     }
     button.setAttribute("aria-expanded", String(open));
     below.hidden = !open;
   }
-  if (chosen?.startsWith(node.branch)) toggle();
+  if (chosen?.startsWith(node.branch)) await toggle();
   return h("li", {}, button, below);
 }
 
@@ -66,11 +68,11 @@ async function threadsOf(namespace) {
   const list = h("ul", { class: "threads" });
   const axis = h("p", { class: "axis", "aria-hidden": "true" });
   const known = [];
-  const more = h("button", { type: "button", onclick: async () => {
+  const more = h("button", { type: "button", onclick: act(async () => {
     const before = list.childElementCount;
     append(await ask("threads", { namespace, after: more.dataset.after }));
     list.children[before]?.querySelector("a").focus();
-  } }, "More threads");
+  }) }, "More threads");
   function append({ threads, loose, after }) {
     known.push(...(loose ? [loose] : []), ...threads);
     const from = Math.min(...known.map((thread) => thread.first));
@@ -121,7 +123,7 @@ async function timelineOf(namespace, thread, order, from) {
   const found = await ask("timeline", { ...question, after: from === null ? null : `${from},-inf,-1` });
   let last = found.records.at(-1);
   const list = h("ol", { class: "timeline" }, turns(found.records, null, newestFirst));
-  const more = h("button", { type: "button", hidden: found.after === null, "data-after": found.after, onclick: async () => {
+  const more = h("button", { type: "button", hidden: found.after === null, "data-after": found.after, onclick: act(async () => {
     const next = await ask("timeline", { ...question, after: more.dataset.after });
     const items = turns(next.records, last, newestFirst);
     list.append(...items);
@@ -130,7 +132,7 @@ async function timelineOf(namespace, thread, order, from) {
     more.dataset.after = next.after;
     items.find((item) => item.className === "turn")?.querySelector("a").focus();
     tell(`${count(next.records.length, "further record")}`);
-  } }, "More records");
+  }) }, "More records");
   const here = { namespace, ...(thread === null ? { loose: "1" } : { thread }) };
   const way = (words, parameters) => h("a", { href: address("browse", { ...here, ...parameters }) }, words);
   const ways = from === null
@@ -151,7 +153,7 @@ export async function browse(parameters) {
   if (namespace === null) content = [h("p", { class: "soft" }, "Choose a namespace to see its threads.")];
   else if (thread !== null || parameters.has("loose")) content = await timelineOf(namespace, thread, parameters.get("order"), parameters.get("from"));
   else content = await threadsOf(namespace);
-  const tree = roots.nodes.length ? nodes(roots, namespace, h("ul", { class: "tree" })) : h("p", {}, "The store is empty.");
+  const tree = roots.nodes.length ? await nodes(roots, namespace, h("ul", { class: "tree" })) : h("p", {}, "The store is empty.");
   return [h("h1", { tabindex: "-1" }, "Timeline"),
     h("div", { class: "columns" }, h("nav", { class: "panel", "aria-label": "Namespaces" }, h("h2", {}, "Namespaces"), tree),
       h("section", { "aria-label": "Threads and records" }, content))];

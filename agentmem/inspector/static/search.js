@@ -82,8 +82,10 @@ function judging(text, hits) {
     if (back) document.getElementById("results").focus();
     tell(words);
   }
+  let saving = false;
   async function keep() {
-    save.disabled = true;
+    if (saving) return;
+    saving = true;
     try {
       await post("feedback", { query: text, accepted: ids("accepted"), rejected: ids("rejected"), shown: hits.map((hit) => hit.record.id) });
       clear("Feedback saved");
@@ -92,7 +94,7 @@ function judging(text, hits) {
       summary.textContent = error.message;
       tell(error.message);
     }
-    save.disabled = false;
+    saving = false;
   }
   function buttons(hit) {
     const id = hit.record.id;
