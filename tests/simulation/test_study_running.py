@@ -147,6 +147,7 @@ def test_spread_by_hand():
     assert spread([-2.0]) == {"mean": -2, "sd": None, "cv": None}
     assert spread([None]) == {"mean": None, "sd": None, "cv": None}
     assert spread([-1.0, 1.0])["cv"] is None
+    assert spread([0.1, 0.1, 0.1])["sd"] == 0
 
 
 def test_the_summary_takes_means_over_seeds(study):

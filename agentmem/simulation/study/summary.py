@@ -73,7 +73,9 @@ def spread(values: Iterable[float | None]) -> dict[str, float | None]:
     if not len(known):
         return {"mean": None, "sd": None, "cv": None}
     mean = float(known.mean())
-    deviation = float(known.std(ddof=1)) if len(known) > 1 else None
+    deviation = None
+    if len(known) > 1:
+        deviation = float(known.std(ddof=1)) if np.ptp(known) else 0.0  # the mean of equal numbers is not always exact
     return {"mean": mean, "sd": deviation, "cv": deviation / abs(mean) if deviation is not None and mean else None}
 
 
