@@ -163,7 +163,7 @@ class AcceptedMemories:
 
     def namespace(self, event: int) -> str | None:
         """Return where the memories of an event are; None where they are gone."""
-        return self._spaces[self._space[event]]
+        return self._spaces[int(self._space[event])]
 
     def near(
         self, vector: Float32, namespace: str | None, similar: float, but: NDArray[np.bool_] | None = None
