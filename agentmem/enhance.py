@@ -157,11 +157,13 @@ class AcceptedMemories:
         self.vectors = unit(np.stack([vector for vector, _ in judged])) if judged else none
         with store.database.read() as reader:
             firsts = reader.get([each.accepted[0] for each in self.events])
-        self._spaces = [None if record is None else record.namespace for record in firsts]
+        spaces = [None if record is None else record.namespace for record in firsts]
+        self._spaces = list(dict.fromkeys(spaces))
+        self._space = np.array([self._spaces.index(space) for space in spaces], np.intp)
 
     def namespace(self, event: int) -> str | None:
         """Return where the memories of an event are; None where they are gone."""
-        return self._spaces[event]
+        return self._spaces[int(self._space[event])]
 
     def near(
         self, vector: Float32, namespace: str | None, similar: float, but: NDArray[np.bool_] | None = None
@@ -175,7 +177,7 @@ class AcceptedMemories:
             but: bool (n,), events that are not to be looked at.
         """
         cosines = self.vectors @ unit(vector)
-        hidden = [not _within(space, namespace) for space in self._spaces]
+        hidden = np.array([not _within(space, namespace) for space in self._spaces], np.bool_)[self._space]
         cosines[hidden if but is None else but | hidden] = -1.0
         best = np.argsort(-cosines, kind="stable")[:NEAR].tolist()
         return [(float(cosines[row]), self.events[row].accepted) for row in best if cosines[row] > similar]

@@ -120,6 +120,7 @@ ARGUMENTS: dict[str, tuple[list[Any], Values]] = {
             "--split": texts | st.sampled_from(["all", "test", "train"]),
             "--vectors": texts | st.just("given"),
             "--pipelines": texts | st.sampled_from(["dense,auto", "hnsw,lexical", ","]),
+            "--weights": files | st.just("w.npz"),
             "--k": numbers,
             "--exclude-category": texts,
             "--folds": texts | st.just("namespace"),
