@@ -303,12 +303,15 @@ def _page(hits: list[Hit], query: Query) -> list[Hit]:
 
 
 def _cosines(embedding: Float32 | None, view: View, rows: Int64, dense: Float32) -> Sequence[float | None]:
-    """Return the cosine of the query's vector and each row's; None where there is none."""
+    """Return the cosine of the query's vector and each row's; None where one of them has none, or one of length 0."""
     if embedding is None:
         return [None] * len(rows)
+    cosines: NDArray[np.floating] = dense
     if view.metric != "cosine":
-        dense = np.where(view.has_vector(rows), unit(view.vectors(rows)) @ unit(embedding), np.float32(np.nan))
-    return [None if each != each else each if -1.0 <= each <= 1.0 else copysign(1.0, each) for each in dense.tolist()]
+        vectors, query = view.vectors(rows).astype(np.float64), embedding.astype(np.float64)
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors) * (query @ query))
+        cosines = np.divide(vectors @ query, lengths, out=np.full(len(rows), np.nan), where=lengths > 0)
+    return [None if each != each else each if -1.0 <= each <= 1.0 else copysign(1.0, each) for each in cosines.tolist()]
 
 
 def _explain(ranking: Ranking, found: Candidates, place: int, ctx: SearchContext) -> Explanation:

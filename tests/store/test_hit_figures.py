@@ -71,6 +71,14 @@ def test_without_a_vector_there_is_no_similarity(tmp_path):
         assert store.search(embedding=[2, 0, 0])[0].similarity == 1.0
 
 
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_lengths_do_not_matter_but_for_a_vector_that_has_none(tmp_path, metric):
+    with agentmem.MemoryStore(tmp_path / "m.db", embedder=None, dimension=2, metric=metric, merge="manual") as store:
+        store.add_many(embeddings=[[0, 0], [1e-15, 0], [1e15, 1e15]], ids=["none", "short", "long"])
+        found = {hit.id: hit.similarity for hit in store.search(embedding=[1e10, 0])}
+    assert found == {"none": None, "short": pytest.approx(1), "long": pytest.approx(0.5**0.5)}
+
+
 def test_relevance_is_in_bounds_and_in_the_order_of_the_scores(mixed):
     query = np.random.default_rng(6).normal(size=6)
     tried = 0
