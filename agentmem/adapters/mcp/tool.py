@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from mcp.server.mcpserver import Context
@@ -60,11 +61,13 @@ class Arguments(FuncMetadata):
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments, with JSON in strings read where no string is taken."""
         parsed = super().pre_parse_json(data)
-        return parsed | {name: value for name, value in data.items() if isinstance(value, str) and self._texts(name)}
+        return parsed | {name: value for name, value in data.items() if isinstance(value, str) and name in self.texts}
 
-    def _texts(self, name: str) -> bool:
-        schema = self.json_schema()["properties"].get(name, {})
-        return any(each.get("type") == "string" for each in (schema, *schema.get("anyOf", ())))
+    @cached_property
+    def texts(self) -> frozenset[str]:
+        """Return the names of the arguments that may be strings."""
+        kinds = {name: (each, *each.get("anyOf", ())) for name, each in self.json_schema()["properties"].items()}
+        return frozenset(name for name, any_of in kinds.items() if any(each.get("type") == "string" for each in any_of))
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON schema of the arguments."""
@@ -114,9 +117,9 @@ class Tool(SdkTool):
         except ToolError as error:
             cause = error.__cause__
             if isinstance(cause, ValidationError):
-                raise ToolError(f"{self.name}: {self._problems(cause)}") from cause
+                raise ToolError(f"{self.name}: {_line(self._problems(cause))}") from cause
             if isinstance(cause, AgentMemError):
-                raise ToolError(f"{self.name}: {cause}") from cause
+                raise ToolError(f"{self.name}: {_line(str(cause))}") from cause
             if isinstance(error, UnexpectedToolError):
                 told = "an error that should not happen, told in the server's log; what the call began was taken back"
                 raise UnexpectedToolError(f"{self.name}: {told}") from cause
@@ -129,3 +132,7 @@ class Tool(SdkTool):
             told.append(f"and {len(problems) - MOST_PROBLEMS} more")
         takes = ", ".join(self.parameters["properties"]) or "none"
         return f"{'; '.join(told)}. Nothing was done; call it again with its arguments: {takes}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -197,6 +197,7 @@ REFUSED = [
     ("remember", {"text": "x" * 100_001}, "at most 100000 characters"),
     ("remember", {"text": "\ud800"}, "unable to parse raw data as a unicode string"),
     ("remember", {"text": "x", "txet": "y"}, "txet: Extra inputs are not permitted"),
+    ("remember", {"text": "x", "two\nlines": "y"}, "two lines: Extra inputs are not permitted"),
     ("remember", {"text": "x", "importance": 2}, "importance: Input should be less than or equal to 1"),
     ("remember", {"text": "x", "ttl_seconds": 0}, "ttl_seconds: Input should be greater than 0"),
     ("remember", {"text": "x", "namespace": "a/"}, "leave out the '/' at its end"),

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -73,7 +74,28 @@ def test_memory_is_served_over_http_to_two_clients(db, mode):
         assert set(store.namespaces()) == {"team", "team/graph/entities"}
 
 
-def test_two_servers_on_one_store_see_each_other_and_one_may_be_killed(db):
+def test_two_servers_on_one_store_see_change_and_delete_each_other_s_memories(db):
+    async def conversation(over_http):
+        async with Client(stdio(db)) as one, over_http.client() as other:
+            async with anyio.create_task_group() as tasks:
+                for number in range(15):
+                    for client, name in ((one, "one"), (other, "other")):
+                        text = f"{name} saw ship number {number}"
+                        tasks.start_soon(partial(ask, client, "remember", text=text, metadata={"by": name}))
+            for client, name in ((one, "other"), (other, "one")):
+                found = (await ask(client, "recall", query="ship", filter={"by": name}, k=100))["memories"]
+                assert len(found) == 15
+                await ask(client, "update", id=found[0]["id"], text="it was a whale")
+                await ask(client, "forget", ids=[memory["id"] for memory in found[1:]])
+            for client in (one, other):
+                found = (await ask(client, "recall", query="whale", k=100))["memories"]
+                assert [memory["text"] for memory in found] == ["it was a whale"] * 2
+
+    with guarded_server(db) as over_http:
+        run(conversation, over_http)
+
+
+def test_two_servers_on_one_store_and_one_is_killed(db):
     """Both write at the same time; one dies by SIGKILL in the middle; what was acknowledged is all there."""
     acknowledged = []
 
