@@ -50,9 +50,8 @@ async function show() {
   main.dataset.shows = location.hash;
   const heading = main.querySelector("h1");
   document.title = `${heading.textContent} · agentmem`;
-  const first = main.querySelector("[data-focus]");
-  (first ?? heading).focus({ preventScroll: true });
-  if (mine > 1) window.scrollTo(0, 0);
+  window.scrollTo(0, 0);
+  (main.querySelector("[data-focus]") ?? heading).focus();  // comes into view where it is not
   tell(main.querySelector("[data-status]")?.textContent ?? heading.textContent);
 }
 

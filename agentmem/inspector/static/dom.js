@@ -37,7 +37,10 @@ export function bytes(number) {
   return `${unit ? number.toFixed(1) : number} ${units[unit]}`;
 }
 
-export const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toPrecision(3)}`;
+export function signed(number) {
+  const size = Math.abs(number);
+  return `${number < 0 ? "−" : "+"}${size < 1e-3 ? size.toExponential(1) : size.toPrecision(3)}`;
+}
 
 const iso = (seconds) => {
   const date = new Date(seconds * 1000);
