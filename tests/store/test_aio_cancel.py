@@ -265,6 +265,8 @@ class Work:
                 end = UNDONE
             except asyncio.CancelledError:  # before it had even started
                 end = "withdrawn"
+            finally:
+                coroutine.close()
             self.ends.append(end if end in (UNDONE, "withdrawn", COMMITTED) else "done")
             if self.ends[-1] in ("done", COMMITTED):
                 self.model = after
@@ -272,7 +274,6 @@ class Work:
             assert mine == self.model, (end, coroutine)
 
 
-@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("embedder", [vectors, quick])
 def test_random_cancellations_against_a_model(path, seed, embedder):
