@@ -20,6 +20,7 @@ from typing import Any
 import machine
 import numpy as np
 
+from agentmem.extras import need
 from agentmem.learning import Case, judged_searches
 from agentmem.rerank.promotion import learn, ranked
 from agentmem.rerank.training import Judged
@@ -174,11 +175,10 @@ def duration(root: Path) -> Any:
 
 def plot(curve: Any) -> None:
     """Draw the gain over the constants against the number of feedback events: each seed, their mean, the intervals."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    mpl.rcParams.update({"svg.hashsalt": "agentmem", "svg.fonttype": "none", "font.size": 9})
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    need("matplotlib", "plot", "a plot").rcParams.update(
+        {"svg.hashsalt": "agentmem", "svg.fonttype": "none", "font.size": 9}
+    )
+    figure = need("matplotlib.figure", "plot", "a plot").Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
     events = [int(name) for name in curve]
     for measure, colour in (("ndcg", "tab:blue"), ("recall", "tab:orange")):
