@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GIVEN = "given"
 SIZES = (10_000, 50_000, 100_000)
 MOST = 10_000_000
-QUICK = {"heads": (1, 4, 8), "hidden": (128,), "layers": (1,), "dropout": (0.1,), "sizes": (0,), "seeds": 2}
+QUICK = {"heads": (1, 8), "hidden": (128,), "layers": (1,), "dropout": (0.1,), "sizes": (0,), "seeds": 2}
 REPORT = "report"
 
 
