@@ -264,6 +264,9 @@ def attention() -> str:
     for name, target in result["targets"].items():
         verdict = "reached" if target["reached"] else "**missed**"
         more.append([name, f"{target['ms']:.3f} ms, goal {target['goal_ms']:g} ms {verdict}"])
+    start = load("mechanisms")["start"]["import_and_first_call_ms"]
+    verdict = "reached" if start < 100 else "**missed**"
+    more.append(["import after NumPy's, and first call (`mechanisms.py`)", f"{start:.0f} ms, goal 100 ms {verdict}"])
     for target in flash["targets"]:
         verdict = "reached" if target["reached"] else "**missed**"
         more.append([f"flash runner: {target['name']}", f"{target['measured']:.2f}, goal {target['goal']:g} {verdict}"])

@@ -190,6 +190,8 @@ def _hit(hit: Hit) -> Json:
     return {
         "rank": hit.rank,
         "score": hit.score,
+        "similarity": hit.similarity,
+        "relevance": hit.relevance,
         "record": _summary(hit.record),
         "heads": dict(why.heads),
         "sources": why.sources,

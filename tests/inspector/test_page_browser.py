@@ -95,6 +95,7 @@ def test_hits_have_bars_that_say_in_words_what_they_show(opened, address):
     keys = page.get_by_label("Heads", exact=True).get_by_role("button")
     assert keys.count() == len(set(re.findall(r"data-head=\"(\w+)\"", page.content())))
     assert "memory-heads" in page.locator(".reason").text_content()
+    assert re.search(r"cosine 0\.\d\d, relevance 0\.\d\d", page.locator(".hit .sources").first.text_content())
 
 
 def test_a_bar_is_as_long_as_its_part(opened, address):

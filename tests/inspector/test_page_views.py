@@ -131,7 +131,8 @@ def test_hits_are_the_store_s_and_their_parts_add_up(views):
     expected = views.store.search("who is allergic to peanuts?", k=5, namespace="users/")
     assert [hit["record"]["id"] for hit in answer["hits"]] == [hit.id for hit in expected]
     assert answer["more"]
-    for hit in answer["hits"]:
+    for hit, own in zip(answer["hits"], expected, strict=True):
+        assert (hit["similarity"], hit["relevance"]) == pytest.approx((own.similarity, own.relevance), abs=1e-3)
         assert sum(hit["heads"].values()) == pytest.approx(hit["score"], abs=1e-3)
         assert hit["mechanism"] == "memory-heads"
         assert hit["reason"]

@@ -42,6 +42,14 @@ function form(parameters, about) {
 }
 
 
+function figures(hit) {
+  const parts = [];
+  if (hit.similarity !== null) parts.push(`cosine ${hit.similarity.toFixed(2)}`);
+  if (hit.relevance !== null) parts.push(`relevance ${hit.relevance.toFixed(2)}`);
+  return parts.length ? ` ${parts.join(", ")}` : "";
+}
+
+
 function hitItem(hit, scale, verdicts) {
   const { record } = hit;
   const title = `hit-${hit.rank}`;
@@ -54,7 +62,8 @@ function hitItem(hit, scale, verdicts) {
     record.body ? cut(record.body) : h("p", { class: "soft" }, "(no text: a vector only)"),
     scoreBar(hit, scale),
     h("div", { class: "hit-foot" },
-      h("p", { class: "sources" }, h("span", { class: "soft" }, "Found by "), hit.sources.map((name) => h("span", { class: "badge" }, name))),
+      h("p", { class: "sources" }, h("span", { class: "soft" }, "Found by "), hit.sources.map((name) => h("span", { class: "badge" }, name)),
+        h("span", { class: "soft" }, figures(hit))),
       h("p", { class: "ways" }, h("a", { href: address("record", { id: record.id }) }, "Record", h("span", { class: "hidden" }, ` of hit ${hit.rank}`)),
         h("a", { href: inThread(record) }, record.thread === null ? "Timeline" : "Thread", h("span", { class: "hidden" }, ` of hit ${hit.rank}`))),
       verdicts ? verdicts.buttons(hit) : null),
