@@ -229,6 +229,11 @@ REQUIRED = {"evaluate": ["--data", "set"], "simulate": ["--data", "splits", *SMA
 EXAMPLES = {"add": 120, "import": 300, "search": 120, "recover": 120, "demo": 4, "evaluate": 40, "learn": 40}
 EXAMPLES |= {"attention benchmark": 20, "simulate": 12}
 WRITES = {"add", "delete", "import"}
+NEEDS = {
+    "mcp": ("mcp.server", None, 'pip install "agentmem[mcp]"'),
+    "simulate": ("matplotlib", None, 'pip install "agentmem[simulate]"'),
+}
+"""What a command cannot do its work without: a module, any version of it, and what brings it."""
 UNDONE = {"calibrate", "inspect"}
 """A few memories are too few for the one, the other may lack what it needs to be installed."""
 
@@ -293,8 +298,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("command", sorted(ARGUMENTS))
 def test_a_command_line_works_or_is_refused_in_one_line(folder: Path, command: str) -> None:
-    if command == "mcp":
-        pytest.importorskip("mcp", reason='pip install "agentmem[mcp]"')
+    if command in NEEDS:
+        pytest.importorskip(*NEEDS[command])
     codes = set()
     with MemoryStore(folder / "memory.db", merge="manual") as store:
         tables, before = kit.schema(store), kit.contents(store)
