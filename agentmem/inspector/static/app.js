@@ -34,6 +34,7 @@ function failed(error) {
 
 async function show() {
   const mine = ++shown;
+  const { hash } = location;  // by the time that the page is there, it may be another
   const { name, parameters } = where();
   leave();
   mark(name);
@@ -47,7 +48,7 @@ async function show() {
   }
   if (mine !== shown) return;
   main.replaceChildren(...[content].flat());
-  main.dataset.shows = location.hash;
+  main.dataset.shows = hash;
   const heading = main.querySelector("h1");
   document.title = `${heading.textContent} · agentmem`;
   window.scrollTo(0, 0);
