@@ -23,6 +23,7 @@ KERNELS = sorted((ROOT / "cython_kernels").glob("*"))
 # makes no circle.
 FLOORS = {
     "_kernels": 0,
+    "addresses": 0,
     "backend": 0,
     "cache": 0,
     "errors": 0,

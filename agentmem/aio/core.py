@@ -56,10 +56,11 @@ class AsyncCore:
             inspect.signature(MemoryStore).bind(path_or_store, **options)
             self._path = path_or_store
 
-    def _adopt(self, store: MemoryStore) -> None:
+    def _adopt(self, store: MemoryStore) -> MemoryStore:
         self._timeout = store.database.timeout
         self._path = store.path
         self._store = store
+        return store
 
     @property
     def store(self) -> MemoryStore:
@@ -84,13 +85,12 @@ class AsyncCore:
 
     def _opened(self) -> MemoryStore:
         """Return the store below, open; in a thread that may wait."""
-        if self._store is None:
-            with self._opening:
-                if self._closed:
-                    raise self._refusal()
-                if self._store is None:
-                    self._adopt(MemoryStore(self._path, **self._options))
-        return self._store  # type: ignore[return-value]
+        if self._store is not None:
+            return self._store
+        with self._opening:
+            if self._closed:
+                raise self._refusal()
+            return self._store or self._adopt(MemoryStore(self._path, **self._options))
 
     def _refusal(self) -> StoreClosed:
         return StoreClosed(f"the store {self._path} is closed; open it again with AsyncMemoryStore(...)")

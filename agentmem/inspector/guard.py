@@ -12,9 +12,8 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 from html import escape
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
+from agentmem.addresses import hostname, is_address, is_loopback
 from agentmem.extras import missing
 
 try:
@@ -101,17 +100,10 @@ class Guard:
 
     def _known_host(self, given: list[str]) -> bool:
         """Say whether ``Host`` is "localhost" or a number, never a name that somebody else can make point here."""
-        try:
-            (host,) = given
-            name = urlsplit(f"//{host}").hostname or ""
-            return name == "localhost" or ip_address(name).is_loopback or not is_loopback(self._access.host)
-        except ValueError:
+        name = hostname(f"//{given[0]}") if len(given) == 1 else None
+        if name is None:
             return False
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether an address can be reached from this machine only."""
-    return host == "localhost" or ip_address(host).is_loopback
+        return is_loopback(name) or (is_address(name) and not is_loopback(self._access.host))
 
 
 def _same(given: str, expected: str | None) -> bool:

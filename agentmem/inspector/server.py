@@ -6,13 +6,13 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from urllib.parse import quote
 
+from agentmem.addresses import is_address, is_loopback
 from agentmem.errors import InvalidInput
 from agentmem.extras import missing
 from agentmem.inspector.app import application
-from agentmem.inspector.guard import Access, is_loopback
+from agentmem.inspector.guard import Access
 from agentmem.store import MemoryStore
 
 try:
@@ -78,11 +78,8 @@ def serve(store: MemoryStore, place: Place, announce: Callable[[str], None], *, 
 
 
 def _check(place: Place) -> None:
-    if place.host != "localhost":
-        try:
-            ip_address(place.host)
-        except ValueError:
-            raise InvalidInput(f"host must be an IP address or localhost, got {place.host!r}") from None
+    if place.host != "localhost" and not is_address(place.host):
+        raise InvalidInput(f"host must be an IP address or localhost, got {place.host!r}")
     if place.open_to_all and not is_loopback(place.host):
         raise InvalidInput(f"without a token only this machine may be let in; {place.host} can be reached from others")
     if place.token is not None and not (place.token.isascii() and place.token.isprintable() and len(place.token) >= 8):

@@ -1,12 +1,6 @@
-"""LangGraph's store: against its own store in memory on random operations, and what that one does not have."""
+"""LangGraph's store: the verbs, time to live, models, bad input; see test_langgraph_random.py for the rest."""
 
-import asyncio
-import json
-import subprocess
-import sys
-import threading
 import time
-from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -14,18 +8,14 @@ import pytest
 REASON = 'pip install "agentmem[langgraph]"'
 pytest.importorskip("langgraph.store.base", reason=REASON)
 
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
 from langgraph.store.base import GetOp, InvalidNamespaceError, ListNamespacesOp, MatchCondition, PutOp, SearchOp  # noqa: E402
-from langgraph.store.memory import InMemoryStore  # noqa: E402
+from langgraph_kit import DIMS, INDEX, embed, opened  # noqa: E402
 
 import agentmem  # noqa: E402
 from agentmem.adapters.langgraph import AgentMemStore  # noqa: E402
-from agentmem.adapters.langgraph.names import branch_of, labels_of  # noqa: E402
 from agentmem.aio import AsyncMemoryStore  # noqa: E402
 
 pytestmark = pytest.mark.anyio
-DIMS = 8
 
 
 @pytest.fixture
@@ -34,171 +24,10 @@ def anyio_backend():
     return "asyncio"
 
 
-def embed(texts):
-    """Return vectors that are drawn by a seed from each text, of different lengths."""
-    vectors = []
-    for text in texts:
-        rng = np.random.default_rng(list(text.encode()) or 0)
-        vectors.append((rng.normal(size=DIMS) * rng.uniform(0.5, 2)).tolist())
-    return vectors
-
-
-INDEX = {"dims": DIMS, "embed": embed, "fields": ["text", "notes[*]"]}
-
-
-def opened(path=":memory:", **options):
-    """Return a store that ranks as the one in memory does."""
-    return AgentMemStore(path, index=INDEX, **({"mechanism": "dense"} | options))
-
-
 @pytest.fixture
 def store():
     with opened() as made:
         yield made
-
-
-class Model(InMemoryStore):
-    """LangGraph's store in memory; a put forgets the vectors of what was there before, which the original keeps."""
-
-    def _apply_put_ops(self, put_ops):
-        super()._apply_put_ops(put_ops)
-
-    def _extract_texts(self, put_ops):
-        for namespace, key in put_ops:
-            self._vectors[namespace].pop(key, None)
-        return super()._extract_texts(put_ops)
-
-    def _insertinmem_store(self, to_embed, embeddings):
-        """Give a vector to each place of a text; the original counts one place a text only."""
-        for places, embedding in zip(to_embed.values(), embeddings, strict=True):
-            for namespace, key, path in places:
-                self._vectors[namespace][key][path] = embedding
-
-
-labels = st.sampled_from(["a", "b", "a/b", "*"])
-namespaces = st.sampled_from([("a",), ("a", "b"), ("b",), ("a/b",), ("b", "a", "b"), ("%2F", "*")])
-prefixes = st.sampled_from([(), (), ("a",), ("a", "b"), ("b",), ("*",)])
-keys = st.sampled_from(["1", "1/0", ""])
-words = st.sampled_from(["one", "two", "three", "four"])
-numbers = st.integers(2, 5) | st.sampled_from([2.5, 3.0])
-values = st.fixed_dictionaries(
-    {},
-    optional={
-        "text": words | st.none(),
-        "notes": st.lists(words, max_size=2),
-        "kind": st.sampled_from(["x", "y"]) | st.none(),
-        "n": numbers,
-        "flag": st.booleans(),
-        "in": st.fixed_dictionaries({"a.b": numbers}, optional={"c": words}),
-        "tags": st.lists(words, max_size=2),
-    },
-)
-index = st.sampled_from([None, None, False, ["text"], ["kind", "in.c"], ["tags[*]"]])
-conditions_on = {
-    "kind": st.sampled_from(["x", None, {"$eq": "y"}, {"$ne": "x"}, {"$eq": None}, {"$ne": None}]),
-    "flag": st.booleans() | st.booleans().map(lambda value: {"$ne": value}),
-    "in": st.fixed_dictionaries({"a.b": numbers | numbers.map(lambda n: {"$ne": n})}),
-    "tags": st.lists(words, max_size=2) | st.lists(words, max_size=2).map(lambda tags: {"$ne": tags}),
-}
-filters = st.fixed_dictionaries({}, optional=conditions_on) | st.one_of(
-    st.fixed_dictionaries({key: condition}) for key, condition in conditions_on.items()
-)
-puts = st.builds(PutOp, namespaces, keys, values | st.none(), index=index, ttl=st.none())
-gets = st.builds(GetOp, namespaces, keys, refresh_ttl=st.just(True))
-searches = st.builds(
-    SearchOp,
-    prefixes,
-    filter=filters | st.none(),
-    limit=st.integers(0, 4) | st.just(50) | st.just(50),
-    offset=st.just(0),
-    query=words | st.none(),
-    refresh_ttl=st.just(True),
-)
-patterns = st.lists(labels, min_size=1, max_size=2).map(tuple)
-conditions = st.builds(MatchCondition, st.sampled_from(["prefix", "suffix"]), patterns)
-lists = st.builds(
-    ListNamespacesOp,
-    st.lists(conditions, max_size=2).map(tuple),
-    max_depth=st.none() | st.integers(1, 3),
-    limit=st.just(1_000),
-    offset=st.just(0),
-)
-batches = st.lists(
-    st.lists(puts | puts | puts | searches | searches | gets | lists, min_size=1, max_size=8), min_size=2, max_size=8
-)
-
-
-def same(op, ours, theirs, model):
-    """Compare a result with the model's, in all that the model defines."""
-    if isinstance(op, GetOp):
-        assert (ours is None) == (theirs is None)
-        if ours is not None:
-            assert content(ours) == content(theirs)
-    elif isinstance(op, SearchOp):
-        assert len(ours) == len(theirs)
-        scores = [(item.score is None, -(item.score or 0)) for item in ours]
-        if op.query:
-            assert scores == sorted(scores)
-            assert [item.score for item in ours] == [
-                None if item.score is None else pytest.approx(item.score, abs=1e-5) for item in theirs
-            ]
-        if op.limit == 50:  # all of them: which of equals come first is not defined
-            assert sorted(map(content, ours)) == sorted(map(content, theirs))
-    elif isinstance(op, ListNamespacesOp):
-        assert ours == theirs
-    else:
-        assert ours is theirs is None
-
-
-def content(item):
-    return item.namespace, item.key, json.dumps(item.value, sort_keys=True)
-
-
-def drop_empty(model):
-    """Forget namespaces that were only looked into, or emptied: the original goes on listing them."""
-    for namespace in [each for each, held in model._data.items() if not held]:
-        del model._data[namespace]
-
-
-@settings(max_examples=150)
-@given(batches)
-def test_it_does_what_the_store_in_memory_does(drawn):
-    model = Model(index=INDEX)
-    with opened() as store:
-        for batch in drawn:
-            drop_empty(model)
-            batch = sorted(batch, key=lambda op: not isinstance(op, ListNamespacesOp))
-            theirs = deepcopy(model.batch(batch))
-            for op, mine, its in zip(batch, store.batch(batch), theirs, strict=True):
-                same(op, mine, its, model)
-
-
-@settings(max_examples=30)
-@given(batches)
-def test_coroutines_do_the_same(drawn):
-    async def run():
-        with opened() as one, opened() as two:
-            for batch in drawn:
-                for op, mine, its in zip(batch, await one.abatch(batch), two.batch(batch), strict=True):
-                    same(op, mine, its, None)
-
-    asyncio.run(run())
-
-
-@given(st.lists(st.text(max_size=4), max_size=4).map(tuple), st.lists(st.text(max_size=4), max_size=4).map(tuple))
-def test_namespaces_have_paths_of_their_own(one, other):
-    assert labels_of(branch_of("root", one)) == one
-    assert (branch_of("root", one) == branch_of("root", other)) == (one == other)
-    assert branch_of("root", one + other).startswith(branch_of("root", one))
-
-
-@given(st.lists(st.tuples(namespaces, keys), min_size=2, max_size=2, unique=True))
-def test_items_have_ids_of_their_own(places):
-    with opened() as store:
-        for number, (namespace, key) in enumerate(places):
-            store.batch([PutOp(namespace, key, {"n": number})])
-        for number, (namespace, key) in enumerate(places):
-            assert store.batch([GetOp(namespace, key)])[0].value == {"n": number}
 
 
 def test_order_comparisons(store):
@@ -475,123 +304,6 @@ def test_a_default_ttl_counts_where_none_is_given(clock):
         assert store.get(("a",), "never") is None
 
 
-def test_what_was_put_is_there_in_another_process(tmp_path):
-    path = str(tmp_path / "memory.db")
-    with AgentMemStore(path) as store:
-        store.put(("users", "ines/1"), "food", {"memory": "Ines cannot eat peanuts"})
-    code = (
-        "import sys; from agentmem.adapters.langgraph import AgentMemStore\n"
-        "with AgentMemStore(sys.argv[1]) as store:\n"
-        "    item = store.search(('users',), query='Which nuts does she avoid?')[0]\n"
-        "    print(item.namespace[1], item.key, item.value['memory'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.strip() == "ines/1 food Ines cannot eat peanuts"
-
-
-GRAPH = """
-import sys
-from typing import TypedDict
-from langgraph.graph import END, START, StateGraph
-from langgraph.store.base import BaseStore
-from agentmem.adapters.langgraph import AgentMemStore
-
-class State(TypedDict):
-    said: str
-    answer: str
-
-def talk(state: State, *, store: BaseStore) -> dict:
-    known = store.search(("memories", "u/1"), query=state["said"], limit=1)
-    if not state["said"].endswith("?"):
-        store.put(("memories", "u/1"), str(len(store.search(("memories",)))), {"text": state["said"]})
-    return {"answer": known[0].value["text"] if known else "I do not know that yet."}
-
-builder = StateGraph(State)
-builder.add_node("talk", talk)
-builder.add_edge(START, "talk")
-builder.add_edge("talk", END)
-with AgentMemStore(sys.argv[1], index={"fields": ["text"]}) as store:
-    print(builder.compile(store=store).invoke({"said": sys.argv[2]})["answer"])
-"""
-
-
-def test_a_graph_remembers_across_processes(tmp_path):
-    def run(said):
-        done = subprocess.run(
-            [sys.executable, "-c", GRAPH, str(tmp_path / "memory.db"), said],
-            capture_output=True, text=True, check=True, timeout=120,
-        )  # fmt: skip
-        return done.stdout.strip()
-
-    assert run("Where is the key?") == "I do not know that yet."
-    assert run("The key is under the flower pot.") == "I do not know that yet."
-    run("Ines cannot eat peanuts.")
-    assert run("Where is the key?") == "The key is under the flower pot."
-    assert run("What must Ines not eat?") == "Ines cannot eat peanuts."
-
-
-async def test_coroutines_of_the_model_are_used_and_the_loop_is_free(monkeypatch):
-    calls = []
-
-    async def aembed(texts):
-        await asyncio.sleep(0)
-        calls.append(list(texts))
-        return embed(texts)
-
-    threads = set()
-    for verb in ("search", "add_many", "get_many", "iterate"):
-        original = getattr(agentmem.MemoryStore, verb)
-
-        def watched(self, *args, original=original, **kwargs):
-            threads.add(threading.get_ident())
-            return original(self, *args, **kwargs)
-
-        monkeypatch.setattr(agentmem.MemoryStore, verb, watched)
-    with AgentMemStore(":memory:", index={"dims": DIMS, "embed": aembed, "fields": ["text"]}) as store:
-        await store.aput(("a",), "k", {"text": "one"})
-        assert (await store.asearch(("a",), query="one"))[0].key == "k"
-        assert await store.asearch(("a",))
-        assert (await store.aget(("a",), "k")).value == {"text": "one"}
-        assert await store.alist_namespaces() == [("a",)]
-        await store.adelete(("a",), "k")
-        assert await store.aget(("a",), "k") is None
-        assert calls == [["one"], ["one"]]
-        with pytest.raises(ValueError, match="async"):
-            store.put(("a",), "k", {"text": "one"})
-    assert threading.get_ident() not in threads
-
-
-async def test_a_batch_that_has_begun_when_its_task_is_cancelled_is_carried_out_whole(store, monkeypatch):
-    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
-    carry_out = store._carry_out
-
-    def slow(*args):
-        begun.set()
-        assert go_on.wait(60)
-        try:
-            return carry_out(*args)
-        finally:
-            ended.set()
-
-    monkeypatch.setattr(store, "_carry_out", slow)
-    task = asyncio.ensure_future(store.abatch([PutOp(("a",), key, {"text": "one"}) for key in "kl"]))
-    await asyncio.to_thread(begun.wait, 60)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    go_on.set()
-    await asyncio.to_thread(ended.wait, 60)
-    monkeypatch.undo()
-    assert {item.key for item in await store.asearch(("a",))} == {"k", "l"}
-
-
-async def test_tasks_at_once(tmp_path):
-    with opened(tmp_path / "memory.db") as store:
-        await asyncio.gather(*(store.aput(("a",), str(number), {"text": "one", "n": number}) for number in range(20)))
-        found = await store.asearch(("a",), limit=50)
-        assert sorted(item.value["n"] for item in found) == list(range(20))
-
-
 def test_the_bundled_model_needs_no_other():
     with AgentMemStore(":memory:") as store:
         store.put(("a",), "key", {"text": "The key is under the flower pot"})
@@ -623,7 +335,7 @@ def test_another_model_than_the_store_s_is_refused(tmp_path):
     with opened(path) as store:
         store.put(("a",), "k", {"text": "one"})
         name = store.store.identity.embedder
-    assert name.endswith("test_langgraph.embed")
+    assert name.endswith("langgraph_kit.embed")
     for other in ({"dims": DIMS + 1, "embed": embed}, {"dims": DIMS, "embed": lambda texts: embed(texts)}):
         with pytest.raises(agentmem.EmbedderMismatch, match="reembed"):
             AgentMemStore(path, index=other)

@@ -14,8 +14,8 @@ from page_kit import TOKEN
 pytest.importorskip("starlette", reason='pip install "agentmem[inspect]"')
 pytest.importorskip("uvicorn", reason='pip install "agentmem[inspect]"')
 from agentmem import MemoryStore
+from agentmem.addresses import is_loopback
 from agentmem.inspector import server
-from agentmem.inspector.guard import is_loopback
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hmac
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from agentmem.addresses import hostname, is_address, is_loopback
 
 
 class Guard:
@@ -65,28 +65,6 @@ class Guard:
     def _may_come_from(self, origin: str, host: str | None) -> bool:
         name = hostname(origin) if origin.startswith(("http://", "https://")) else None
         return name is not None and (name == host or is_loopback(name))
-
-
-def hostname(url: str) -> str | None:
-    """Return the name or address in a URL, in lower case; None where there is none."""
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
-
-
-def is_address(name: str) -> bool:
-    """Say whether a name is an IP address."""
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(name: str) -> bool:
-    """Say whether a name stands for this machine whatever DNS says: "localhost", or an address that never leaves it."""
-    return name.lower() == "localhost" or (is_address(name) and ip_address(name).is_loopback)
 
 
 def _refused(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -15,10 +15,11 @@ from mcp.server.transport_security import TransportSecuritySettings
 from agentmem import InvalidInput, MemoryStore
 from agentmem.adapters.mcp.attention_tools import attention_tools
 from agentmem.adapters.mcp.graph_tools import graph_tools
-from agentmem.adapters.mcp.guard import Guard, is_loopback
+from agentmem.adapters.mcp.guard import Guard
 from agentmem.adapters.mcp.memory_tools import memory_tools
 from agentmem.adapters.mcp.scope import Scope
 from agentmem.adapters.mcp.tool import Tool
+from agentmem.addresses import is_loopback
 
 Toolset = Literal["memory", "graph", "attention", "all"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)

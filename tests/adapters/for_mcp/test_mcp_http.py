@@ -7,7 +7,8 @@ from mcp_kit import guarded_server, http_server
 
 import agentmem
 from agentmem.adapters.mcp import TOOLSETS, memory_server, serve_http
-from agentmem.adapters.mcp.guard import Guard, is_loopback
+from agentmem.adapters.mcp.guard import Guard
+from agentmem.addresses import is_loopback
 from agentmem.cli import main
 from agentmem.cli import mcp as mcp_cli
 
