@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput
 from agentmem.hooks import SearchContext
+from agentmem.index.kernels import distinct_places
 from agentmem.index.lexical import Lexical
-from agentmem.index.ragged import distinct
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
 from agentmem.links import NO_HIERARCHY, Hierarchy, LinkedRecords, follow, levels_above, merged
@@ -21,7 +21,7 @@ from agentmem.records import Float32, Int64
 from agentmem.rerank import evidence as ev
 from agentmem.rerank.constants import ANCESTOR_SOURCES, LINK_SOURCES
 from agentmem.rerank.evidence import Ancestors, Links, no_links
-from agentmem.rerank.fusion import scaled
+from agentmem.rerank.kernels import scaled
 from agentmem.storage.reader import Reader
 from agentmem.terms import QueryTerms, query_terms
 
@@ -93,12 +93,12 @@ def gather(
     if mechanism in BY_HEADS:
         near = _surroundings(ctx, reader if linked else None, view, scope, bm25, _union(sources), hierarchy)
         sources += near.sources
-    rows = _union(sources)
+    rows, marks = _marked(sources)
+    lacking = min(ctx.query.k + ctx.query.offset, scope.count) - len(rows)
+    if lacking > 0 and mechanism in BY_HEADS:
+        rows, marks = _marked([*sources, (0, _newest(view, scope, rows, lacking))])
     labels = view.labels(rows)
     owner, source, climbed = _places(rows, (*near.climbs, near.climbed))
-    marks = np.zeros(len(rows), np.uint8)
-    for bit, offered in sources:
-        marks[np.searchsorted(rows, offered)] |= np.uint8(bit)
     return Candidates(
         rows=rows,
         labels=labels,
@@ -144,9 +144,9 @@ def _surroundings(
 ) -> _Near:
     """Return the turns beside the best first-round candidates, and what links reach; no links without a reader."""
     dense, lexical = evidence_of(ctx, view, bm25, first)
-    both = scaled(dense, slice(None)) + scaled(lexical, slice(None))
+    both = scaled(dense) + scaled(lexical)
     best = first[np.argsort(-both, kind="stable")]
-    sources = [(ev.NEIGHBOURS, distinct(view.neighbours(best[:EXPANDED], REACH, scope)[2]))]
+    sources = [(ev.NEIGHBOURS, view.neighbours(best[:EXPANDED], REACH, scope)[2])]
     chains, climbs, climbed = _NOTHING.chains, _NOTHING.climbs, _NONE
     if reader is not None:
         similar = _most_similar(first, dense)
@@ -154,9 +154,7 @@ def _surroundings(
         edges = follow(reader, view, view.labels(_union([(0, similar), (0, climbed)])), scope)
         chains = _reached(view, merged(edges, sorted(edges.keys() - set(hierarchy.kinds))), similar)
         climbs = _reached(view, merged(edges, hierarchy.kinds), climbed)
-        sources.append((ev.LINKS, distinct(np.concatenate([chains[0], climbs[0]]))))
-    found = _union([(0, first), *sources])
-    sources.append((0, _missing(view, scope, found, ctx.query.k + ctx.query.offset)))
+        sources.append((ev.LINKS, np.concatenate([chains[0], climbs[0]])))
     return _Near(sources, chains, climbs, climbed)
 
 
@@ -177,9 +175,7 @@ def evidence_of(ctx: SearchContext, view: View, bm25: Lexical | None, rows: Int6
 def _similarities(ctx: SearchContext, view: View, rows: Int64) -> Float32:
     if ctx.embedding is None:
         return np.full(len(rows), np.nan, np.float32)
-    scores = similarity(view, view.dense_scores(ctx.embedding, rows))
-    known: Float32 = np.where(view.has_vector(rows), scores, np.float32(np.nan))
-    return known
+    return similarity(view, view.dense_scores(ctx.embedding, rows))
 
 
 _NO_LINKS = no_links()
@@ -201,7 +197,17 @@ def _dense_only(view: View, rows: Int64, scores: Float32) -> Candidates:
 
 
 def _union(sources: list[tuple[int, Int64]]) -> Int64:
-    return distinct(np.concatenate([np.empty(0, np.int64), *(rows for _, rows in sources)]))
+    return distinct_places(np.concatenate([_NONE, *(rows for _, rows in sources)]))[0]
+
+
+def _marked(sources: list[tuple[int, Int64]]) -> tuple[Int64, NDArray[np.uint8]]:
+    """Return the rows that sources offer, ascending, and the bits of those that offer each."""
+    rows, places = distinct_places(np.concatenate([_NONE, *(rows for _, rows in sources)]))
+    marks, start = np.zeros(len(rows), np.uint8), 0
+    for bit, offered in sources:
+        marks[places[start : start + len(offered)]] |= np.uint8(bit)
+        start += len(offered)
+    return rows, marks
 
 
 def _most_similar(first: Int64, dense: Float32) -> Int64:
@@ -225,10 +231,7 @@ def _places(rows: Int64, wanted: Iterable[Int64]) -> Iterator[NDArray[np.int32]]
     return (np.searchsorted(rows, each).astype(np.int32) for each in wanted)
 
 
-def _missing(view: View, scope: Scope, found: Int64, wanted: int) -> Int64:
-    """Return the newest other rows in scope, where fewer were found than are wanted: they match, if by nothing else."""
-    lacking = min(wanted, scope.count) - len(found)
-    if lacking <= 0:
-        return np.empty(0, np.int64)
+def _newest(view: View, scope: Scope, found: Int64, count: int) -> Int64:
+    """Return the newest other rows in scope: they match too, if by nothing else."""
     others = np.setdiff1d(view.rows_in(scope), found, assume_unique=True)
-    return others[np.argsort(-view.labels(others))[:lacking]]
+    return others[np.argsort(-view.labels(others))[:count]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,12 @@ from agentmem.core import StoreCore
 from agentmem.depth import DepthMap
 from agentmem.errors import InvalidInput, UnknownMechanism
 from agentmem.hooks import NO_CHOICES, SearchContext
-from agentmem.index.ragged import distinct
+from agentmem.index.kernels import distinct_places
 from agentmem.index.scope import Scope
 from agentmem.index.segment import Segment
-from agentmem.index.view import Columns, View
+from agentmem.index.view import Columns, RaggedPart, View
 from agentmem.records import Float32, Int64
-from agentmem.rerank import fusion, learned
+from agentmem.rerank import fusion, kernels, learned
 from agentmem.rerank.evidence import (
     Background,
     Evidence,
@@ -27,9 +27,8 @@ from agentmem.rerank.evidence import (
     QueryFeatures,
     query_features,
 )
-from agentmem.rerank.lexicon import phrase_scores
 from agentmem.storage.reader import Reader
-from agentmem.terms import TIME_IDS, WordPieces
+from agentmem.terms import NO_IDS, TIME_IDS, WordPieces
 from agentmem.validation import shown
 from agentmem.weights import ActiveWeights
 
@@ -162,18 +161,16 @@ class Ranker:
         # What stands around a turn says what it is about whether a filter passes it or not.
         everywhere = view.scope(ctx.query.namespace, ctx.query.now) if ctx.query.filter else scope
         owner, offset, around = view.neighbours(found.rows, RADIUS, everywhere)
-        every = distinct(np.concatenate([found.rows, around]))
-        own, near = np.searchsorted(every, found.rows), np.searchsorted(every, around)
-        token_offsets, tokens = view.tokens(found.rows)
+        every, places = distinct_places(np.concatenate([found.rows, around]))
+        own, near = places[:count], places[count:]
         late = self._late(view, found, every)
         dense, lexical = evidence_of(ctx, view, found.bm25, every)
-        term_offsets, terms = view.terms(found.rows)
-        tells = _any(np.isin(terms, TIME_IDS), term_offsets) if features.asks_when else np.zeros(count, np.bool_)
+        tokens, terms = view.token_parts(found.rows), view.term_parts(found.rows)
         return Evidence(
             labels=found.labels,
             dense=dense[own],
             lexical=lexical[own],
-            phrase=_phrases(found, term_offsets, terms),
+            phrase=_phrases(found, terms),
             late=late[own],
             first_round=found.first_round,
             sources=found.sources,
@@ -182,8 +179,8 @@ class Ranker:
             speaker_key=columns.speaker_key,
             created_at=columns.created_at,
             importance=columns.importance,
-            asks=_any(tokens == self._pieces.question_mark, token_offsets),
-            tells_time=tells,
+            asks=_holding(tokens, count, self._pieces.question_mark),
+            tells_time=_holding(terms, count, TIME_IDS if features.asks_when else NO_IDS),
             feedback=np.zeros(count, np.float32),
             peers=None if columns.thread_key.all() else _peers(view, found),
             neighbours=Neighbours(owner, offset, dense[near], lexical[near], late[near]),
@@ -270,17 +267,23 @@ def _weighted(ranking: fusion.Ranking, factors: dict[str, float], evidence: Evid
     return fusion.ranking_of(evidence, ranking.parts * scale[:, None], ranking.head_names)
 
 
-def _any(marks: NDArray[np.bool_], offsets: Int64) -> NDArray[np.bool_]:
-    """Return, for each slice between offsets, whether a mark is in it."""
-    total = np.zeros(len(marks) + 1, np.int64)
-    np.cumsum(marks, out=total[1:])
-    return total[offsets[1:]] > total[offsets[:-1]]
+def _holding(parts: Sequence[RaggedPart], count: int, wanted: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Return which of ``count`` rows hold one of some ids."""
+    found = np.zeros(count, np.bool_)
+    if len(wanted):
+        for places, offsets, ids, local in parts:
+            found[places] = kernels.holding(offsets, ids, local, wanted)
+    return found
 
 
-def _phrases(found: Candidates, offsets: Int64, terms: NDArray[np.uint32]) -> Float32:
+def _phrases(found: Candidates, parts: Sequence[RaggedPart]) -> Float32:
     if found.terms is None or found.bm25 is None:
         return np.full(len(found.rows), np.nan, np.float32)
-    return phrase_scores(terms, offsets, found.terms.ids.astype(np.int64), found.bm25.idf)
+    scores = np.zeros(len(found.rows), np.float32)
+    if len(found.terms.ids) > 1:
+        for places, offsets, terms, local in parts:
+            scores[places] = kernels.phrase_scores(offsets, terms, local, found.terms.ids, found.bm25.idf)
+    return scores
 
 
 def _peers(view: View, found: Candidates) -> Float32:

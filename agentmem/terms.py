@@ -33,6 +33,7 @@ class QueryTerms:
 _STOP_IDS = frozenset(crc32(stem.encode()) for stem in STOP_STEMS)
 TIME_IDS = np.array(sorted(crc32(stem.encode()) for stem in TIME_STEMS), np.uint32)
 """Ids of the stems by which a text tells when something happened."""
+NO_IDS = np.empty(0, np.uint32)
 CACHED_WORDS = 65_536
 MAX_PIECES = 1_024
 """Word pieces of a query that late interaction looks at, the first ones: each is compared with every candidate's."""
@@ -61,10 +62,10 @@ class WordPieces:
         return self._tokenizer.token_ids([word])[0]
 
     @cached_property
-    def question_mark(self) -> int:
-        """The token id of "?"; -1 where the vocabulary lacks it."""
+    def question_mark(self) -> NDArray[np.uint32]:
+        """The token id of "?", uint32 (1,); (0,) where the vocabulary lacks it."""
         mark = self._of("?")
-        return int(mark[0]) if len(mark) == 1 else -1
+        return np.array(mark, np.uint32) if len(mark) == 1 else NO_IDS
 
     def weighted(self, terms: QueryTerms, idf: Float32) -> tuple[Float32, Float32]:
         """Return unit vectors, float32 (p, d), and weights, float32 (p,), sum 1, of a query's word pieces.
@@ -74,10 +75,11 @@ class WordPieces:
             idf: of ``terms.ids``.
         """
         weight_of = dict(zip(terms.ids.tolist(), idf.tolist(), strict=True))
-        words = zip(terms.words, terms.word_ids.tolist(), strict=True)
-        scored = [(self._of(word), str(i)) for word, i in words if i in weight_of]
+        pieces, weights = [], []
+        for word, term in zip(terms.words, terms.word_ids.tolist(), strict=True):
+            if term in weight_of:
+                pieces.append(self._of(word))
+                weights += [weight_of[term]] * len(pieces[-1])
         codes, scales = self._tokenizer.token_table()
-        every = np.concatenate([np.empty(0, np.int64), *(tokens for tokens, _ in scored)])[:MAX_PIECES]
-        vectors = codes[every].astype(np.float32) * scales[every, None]
-        stems = [stem for tokens, stem in scored for _ in tokens][:MAX_PIECES]
-        return vectors, piece_weights(stems, {str(i): weight for i, weight in weight_of.items()})
+        every = np.concatenate(pieces)[:MAX_PIECES] if pieces else NO_IDS
+        return codes[every].astype(np.float32) * scales[every, None], piece_weights(weights[:MAX_PIECES])

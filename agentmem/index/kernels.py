@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from agentmem.index.part import Graph, Part, Postings
 from agentmem.records import Float32, Int64, Metric
 
 Allowed = NDArray[np.uint8] | None
+Columns = tuple[NDArray[Any], ...]
 
 
 def walks_natively() -> bool:
@@ -219,6 +221,31 @@ def scores_of(part: Part, metric: Metric, query: Float32, rows: Int64) -> Float3
     else:
         scores = native.scores_of(part.vectors, metric == "l2", query, rows)
     return scores
+
+
+def take(columns: Columns, rows: Int64, places: Int64 | None, results: Columns) -> None:
+    """Set ``results[c][places] = columns[c][rows]`` for each column.
+
+    Args:
+        columns: one-dimensional, of items of 1, 4 or 8 bytes.
+        rows: int64 (m,).
+        places: int64 (m,), or None for 0 to m - 1.
+        results: as many as columns, of the same types.
+    """
+    native = kernels("gather")
+    if native is not None:
+        native.take(columns, rows, places, results)
+        return
+    for column, result in zip(columns, results, strict=True):
+        result[slice(None) if places is None else places] = column[rows]
+
+
+def distinct_places(rows: Int64) -> tuple[Int64, Int64]:
+    """Return the distinct rows, int64, ascending, and where each of the m rows stands among them, int64 (m,)."""
+    native = kernels("gather")
+    found: tuple[Int64, Int64]
+    found = np.unique(rows, return_inverse=True) if native is None else native.distinct_places(rows)
+    return found
 
 
 def window(

@@ -45,6 +45,8 @@ class Lexical:
         result = np.zeros(len(rows), np.float32)
         for first, scores in self._parts:
             local = rows - first
+            if len(local) and local.min() >= 0 and local.max() < len(scores):
+                return scores[local]
             inside = (local >= 0) & (local < len(scores))
             result[inside] = scores[local[inside]]
         return result

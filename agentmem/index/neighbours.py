@@ -110,8 +110,12 @@ class Neighbourhood:
         """
         found: list[Neighbours] = []
         shared: list[tuple[Int64, Int64, Int64]] = []
+        whole = self._tail.n == 0 and not self._threads.split
         for number, owners, rows in split:
             part = self._parts[number].part
+            if whole:
+                found.append(self._within(scope, number, owners, rows, radius))
+                continue
             keys = part.thread_key[rows]
             scattered = self._scattered(part, keys)
             if scattered.any():
@@ -132,10 +136,7 @@ class Neighbourhood:
         """Return which of the threads do not lie as adjacent rows of one segment."""
         if part is self._tail:
             return np.not_equal(keys, 0)
-        split = self._threads.split
-        if not split and self._tail.n == 0:
-            return np.zeros(len(keys), np.bool_)
-        tail = self._tail.thread_keys()
+        split, tail = self._threads.split, self._tail.thread_keys()
         return np.fromiter((key in tail or key in split for key in keys.tolist()), np.bool_, len(keys))
 
     def _within(self, scope: Scope, number: int, owners: Int64, rows: Int64, radius: int) -> Neighbours:

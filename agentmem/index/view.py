@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from agentmem.index import kernels, lexical, planner
 from agentmem.index.lexical import Lexical
 from agentmem.index.neighbours import Neighbourhood, Neighbours, SegmentThreads
-from agentmem.index.ragged import take_ragged
 from agentmem.index.scope import LivePart, Scope, filtered, namespace_scope, unexpired, whole_scope
 from agentmem.index.scores import prepared
 from agentmem.index.segment import Segment
@@ -36,6 +35,8 @@ class Columns:
     importance: Float32
 
 
+RaggedPart = tuple[Int64, Int64, NDArray[np.unsignedinteger[Any]], Int64]
+"""Some rows' places in a question, offsets and ids of the whole part that holds them, and the rows' numbers there."""
 KEPT_FILTERS = 8
 """A view keeps the scopes of so many label sets."""
 COLUMN_NAMES = tuple(field.name for field in fields(Columns))
@@ -198,11 +199,16 @@ class View:
         return lexical.search(terms, k, scope)
 
     def dense_scores(self, query: Float32, rows: Int64) -> Float32:
-        """Return the exact scores of rows, float32 (m,); a row without a vector scores as a vector of zeros would."""
+        """Return the exact scores of rows, float32 (m,); NaN for a row without a vector."""
         query = self._prepared(query)
         result = np.empty(len(rows), np.float32)
         for number, which, local in self._split(rows):
-            result[which] = kernels.scores_of(self._live[number].part, self.metric, query, local)
+            part = self._live[number].part
+            scores = kernels.scores_of(part, self.metric, query, local)
+            there = part.has_vector[local]
+            if not there.all():
+                scores[there == 0] = np.nan
+            result[which] = scores
         return result
 
     def vectors(self, rows: Int64) -> Float32:
@@ -226,25 +232,23 @@ class View:
 
     def columns(self, rows: Int64) -> Columns:
         """Return the columns of rows."""
+        results = tuple(np.empty(len(rows), getattr(self._tail, name).dtype) for name in COLUMN_NAMES)
         split = self._split(rows)
-        return Columns(*(self._gathered(name, len(rows), split) for name in COLUMN_NAMES))
+        for number, which, local in split:
+            part = self._live[number].part
+            columns = tuple(getattr(part, name) for name in COLUMN_NAMES)
+            kernels.take(columns, local, None if len(split) == 1 else which, results)
+        return Columns(*results)
 
-    def tokens(self, rows: Int64) -> tuple[Int64, NDArray[np.unsignedinteger[Any]]]:
-        """Return the token ids of rows: int64 offsets (m + 1,) into the tokens, and these."""
-        return self._ragged("token_offsets", "tokens", rows)
-
-    def token_parts(self, rows: Int64) -> list[tuple[Int64, Int64, NDArray[np.unsignedinteger[Any]], Int64]]:
-        """Return where the token ids of rows lie, without a copy: one tuple for each part that has some of the rows.
-
-        Returns:
-            places (indices into ``rows``), offsets and tokens of the whole part, and the part's own row numbers.
-        """
+    def token_parts(self, rows: Int64) -> list[RaggedPart]:
+        """Return where the token ids of rows lie, without a copy: one tuple for each part that has some of the rows."""
         parts = ((self._live[number].part, which, local) for number, which, local in self._split(rows))
         return [(which, part.token_offsets, part.tokens, local) for part, which, local in parts]
 
-    def terms(self, rows: Int64) -> tuple[Int64, NDArray[np.uint32]]:
-        """Return the stem ids of rows, in the order of their texts: int64 offsets (m + 1,), and uint32 ids."""
-        return self._ragged("term_offsets", "terms", rows)
+    def term_parts(self, rows: Int64) -> list[RaggedPart]:
+        """Return where the stem ids of rows lie, as ``token_parts`` does."""
+        parts = ((self._live[number].part, which, local) for number, which, local in self._split(rows))
+        return [(which, part.term_offsets, part.terms, local) for part, which, local in parts]
 
     def has_vector(self, rows: Int64) -> NDArray[np.bool_]:
         """Return which rows have a vector, bool (m,)."""
@@ -355,23 +359,6 @@ class View:
             which = np.flatnonzero(numbers == number)
             split.append((number, which, rows[which] - self._bases[number]))
         return split
-
-    def _ragged(self, offsets: str, values: str, rows: Int64) -> tuple[Int64, NDArray[Any]]:
-        """Gather slices of several lengths from the parts that rows are split over."""
-        split = self._split(rows)
-        if len(split) == 1:
-            part = self._live[split[0][0]].part
-            return take_ragged(getattr(part, offsets), getattr(part, values), split[0][2])
-        order: list[Int64] = [np.empty(0, np.int64)]
-        sizes, pieces = [np.empty(0, np.int64)], [getattr(self._tail, values)[:0]]
-        for number, which, local in split:
-            part = self._live[number].part
-            bounds, piece = take_ragged(getattr(part, offsets), getattr(part, values), local)
-            order.append(which)
-            sizes.append(np.diff(bounds))
-            pieces.append(piece)
-        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes))])
-        return take_ragged(bounds, np.concatenate(pieces), np.argsort(np.concatenate(order)))
 
     def _column(self, name: str, rows: Int64) -> NDArray[Any]:
         return self._gathered(name, len(rows), self._split(rows))

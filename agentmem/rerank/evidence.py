@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ DENSE, LEXICAL, NEIGHBOURS, LINKS = 1, 2, 4, 8
 SOURCES = {"dense": DENSE, "lexical": LEXICAL, "neighbours": NEIGHBOURS, "links": LINKS}
 
 _WORD = re.compile(r"[^\W_]+")
+_speaker_key = lru_cache(65_536)(speaker_key)
 _WHEN = re.compile(r"\s*(?:when\b|(?:what|which|on what|in what|in which)\s+(?:day|date|week|month|year|time)\b)", re.I)
 _LATEST = re.compile(r"\b(?:now|currently|latest|(?:most )?recent(?:ly)?|newest|these days|at the moment)\b", re.I)
 
@@ -227,7 +229,7 @@ def query_features(
     return QueryFeatures(
         background=background,
         idf_sum=idf_sum,
-        named=np.array([speaker_key(word) for word in words], np.int64),
+        named=np.array([_speaker_key(word) for word in words], np.int64),
         spans=parse_times(text[:LOOKED_AT], now),
         asks_when=_WHEN.match(text) is not None,
         wants_latest=_LATEST.search(text) is not None,

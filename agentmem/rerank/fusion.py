@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from agentmem.errors import UnknownMechanism
 from agentmem.records import Float32
 from agentmem.rerank import evidence as ev
+from agentmem.rerank import kernels
 from agentmem.rerank.constants import RRF_CONSTANT, VECTORS_GAIN, WEIGHTS
 from agentmem.rerank.evidence import Evidence, QueryFeatures
 from agentmem.rerank.gate import length_factor, lexical_gate
 from agentmem.rerank.heads import FIRST_STAGE, GATED, RELATIONAL
 
 HEAD_NAMES = (*FIRST_STAGE, *RELATIONAL)
-_WEIGHTS = np.array([[WEIGHTS[name][kind] for name in HEAD_NAMES] for kind in (0, 1)], np.float32)
-_GATED = [HEAD_NAMES.index(name) for name in sorted(GATED)]
+_WEIGHTS = np.array([[WEIGHTS[name][kind] for name in HEAD_NAMES] for kind in (0, 1)], np.float32).T
+_GATED = slice(HEAD_NAMES.index("lexical"), HEAD_NAMES.index("phrase") + 1)
+assert set(HEAD_NAMES[_GATED]) == GATED
 _LATE, _SEMANTIC = HEAD_NAMES.index("late"), HEAD_NAMES.index("semantic")
 
 
@@ -51,23 +53,12 @@ class Ranking:
 def ranking_of(evidence: Evidence, table: Float32, names: tuple[str, ...]) -> Ranking:
     """Return the ranking by the sum of ``table``, float32 (n_heads, m), over its heads."""
     scores = table.sum(axis=0)
-    order = np.lexsort((evidence.labels, -_or_last(evidence.dense), -scores))
-    return Ranking(scores, table, names, order, evidence.dense)
+    return Ranking(scores, table, names, kernels.order(scores, evidence.dense, evidence.labels), evidence.dense)
 
 
 def _or_last(values: Float32) -> Float32:
     """Return the values, −inf for NaN."""
     return np.where(np.isnan(values), np.float32(-np.inf), values)
-
-
-def scaled(values: Float32, seen: NDArray[np.bool_] | slice) -> Float32:
-    """Return values scaled to [0, 1] by the least and greatest of those ``seen``; 0 for NaN and where all are equal."""
-    pool = values[seen]
-    low, high = np.fmin.reduce(pool, initial=np.inf), np.fmax.reduce(pool, initial=-np.inf)
-    if not low < high:
-        return np.zeros(len(values), np.float32)
-    result: Float32 = np.fmin(np.fmax((values - low) / (high - low), 0), 1).astype(np.float32, copy=False)
-    return result
 
 
 def _reciprocal_ranks(values: Float32, listed: NDArray[np.bool_], labels: NDArray[np.int64]) -> Float32:
@@ -99,17 +90,23 @@ def rrf(evidence: Evidence, query: QueryFeatures) -> Ranking:
 
 def convex(evidence: Evidence, query: QueryFeatures) -> Ranking:
     """Half the dense and half the lexical score, each scaled to [0, 1] over the first round."""
-    parts = [np.float32(0.5) * scaled(values, evidence.first_round) for values in (evidence.dense, evidence.lexical)]
+    parts = [
+        np.float32(0.5) * kernels.scaled(values, evidence.first_round) for values in (evidence.dense, evidence.lexical)
+    ]
     return ranking_of(evidence, np.stack(parts), ("dense", "lexical"))
 
 
 def shipped_weights(evidence: Evidence, query: QueryFeatures) -> Float32:
-    """Return what the constants and the gate make of each head for each candidate, float32 (n_heads, m)."""
+    """Return what the constants and the gate make of each head, float32 (n_heads, m), or (n_heads, 1) for all alike."""
     plain = evidence.thread_key == 0
-    weights: Float32 = _WEIGHTS[plain.astype(np.intp)].T.copy()
-    gate = gate_of(evidence, query, plain)
-    weights[_GATED] *= length_factor(query) * gate
-    lean_on_vectors(weights, gate)
+    n_plain = np.count_nonzero(plain)
+    kinds = plain[:1] if n_plain in (0, len(plain)) else plain
+    weights: Float32 = _WEIGHTS[:, kinds.astype(np.intp)]
+    weights[_GATED] *= length_factor(query)
+    if n_plain:
+        gate = gate_of(evidence, query, kinds)
+        weights[_GATED] *= gate
+        lean_on_vectors(weights, gate)
     return weights
 
 
@@ -127,15 +124,13 @@ def lean_on_vectors(table: Float32, gate: NDArray[np.float64] | np.float64) -> N
 
 def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:
     """Attention heads over memory structure, added up in points of BM25; see ``agentmem.rerank.constants``."""
-    table = np.empty((len(HEAD_NAMES), len(evidence)), np.float32)
-    weights = shipped_weights(evidence, query)
-    for row, head in enumerate(FIRST_STAGE.values()):
-        table[row] = head(evidence, query)
-    stage = len(FIRST_STAGE)
-    table[:stage] *= weights[:stage]
+    weights, stage = shipped_weights(evidence, query), len(FIRST_STAGE)
+    table = np.zeros((len(HEAD_NAMES), len(evidence)), np.float32)
+    np.multiply(kernels.first_stage(evidence, query), weights[:stage], out=table[:stage])
     base = table[:stage].sum(axis=0)
-    for row, relation in enumerate(RELATIONAL.values(), stage):
-        table[row] = relation(evidence, query, base) * weights[row] if weights[row].any() else 0
+    for row, relation in enumerate(kernels.RELATIONAL.values(), stage):
+        if weights[row].any():
+            table[row] = relation(evidence, query, base) * weights[row]
     return ranking_of(evidence, table, HEAD_NAMES)
 
 

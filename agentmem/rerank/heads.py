@@ -21,7 +21,7 @@ from agentmem.rerank.gate import length_factor
 Head = Callable[[Evidence, QueryFeatures], Float32]
 RelationalHead = Callable[[Evidence, QueryFeatures, Float32], Float32]
 
-_DAY = 86_400.0
+DAY = 86_400.0
 _DECAY = np.exp(-c.NEIGHBOUR_DECAY * np.arange(128)).astype(np.float32)
 
 
@@ -109,8 +109,8 @@ def time(evidence: Evidence, query: QueryFeatures) -> Float32:
     """1 for a record made within a time that the query names, fading outside it: slowly after it, faster before."""
     result = np.zeros(len(evidence), np.float32)
     for span in query.spans:
-        after = (evidence.created_at - span.end) / (c.TIME_AFTER_DAYS * _DAY)
-        before = (span.start - evidence.created_at) / (c.TIME_BEFORE_DAYS * _DAY)
+        after = (evidence.created_at - span.end) / (c.TIME_AFTER_DAYS * DAY)
+        before = (span.start - evidence.created_at) / (c.TIME_BEFORE_DAYS * DAY)
         result = np.fmax(result, np.exp(-np.maximum(np.maximum(after, before), 0.0)).astype(np.float32))
     return result
 
@@ -149,16 +149,26 @@ def feedback(evidence: Evidence, query: QueryFeatures) -> Float32:
 
 def session(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float32:
     """Hierarchical attention, hard: what the best *other* candidate of the same session has above the median."""
-    size = len(evidence)
-    if size < 2 or not evidence.session_key.any():
-        return np.zeros(size, np.float32)
-    pool = scores[evidence.first_round] if evidence.first_round.any() else scores
-    middle = len(pool) // 2
-    above = np.maximum(scores - np.partition(pool, middle)[middle], 0)
+    if not sits(evidence):
+        return np.zeros(len(evidence), np.float32)
+    above = np.maximum(scores - median(evidence, scores), 0)
     together = evidence.session_key[:, None] == evidence.session_key
     np.fill_diagonal(together, False)
     best: Float32 = (together * above).max(axis=1) * (evidence.session_key != 0)
     return best
+
+
+def sits(evidence: Evidence) -> bool:
+    """Return whether a candidate can have another one in its session."""
+    return len(evidence) > 1 and bool(evidence.session_key.any())
+
+
+def median(evidence: Evidence, scores: Float32) -> np.float32:
+    """Return the upper median of the first round's scores, of all where it is empty."""
+    pool = scores[evidence.first_round] if evidence.first_round.any() else scores
+    middle = len(pool) // 2
+    value: np.float32 = np.partition(pool, middle)[middle]
+    return value
 
 
 def peers(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float32:

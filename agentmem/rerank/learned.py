@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem.records import Float32
+from agentmem.rerank import kernels
 from agentmem.rerank.evidence import Evidence, QueryFeatures
 from agentmem.rerank.fusion import Ranking, gate_of, lean_on_vectors, ranking_of, shipped_weights
 from agentmem.rerank.gate import length_factor, standing
@@ -44,10 +45,9 @@ def head_table(evidence: Evidence, query: QueryFeatures) -> HeadTable:
     """Look at the candidates with every head."""
     stage, shipped = len(FIRST_STAGE), len(FIRST_STAGE) + len(RELATIONAL)
     values = np.empty((len(HEADS), len(evidence)), np.float32)
-    for row, head in enumerate(FIRST_STAGE.values()):
-        values[row] = head(evidence, query)
+    values[:stage] = kernels.first_stage(evidence, query)
     base = (values[:stage] * shipped_weights(evidence, query)[:stage]).sum(axis=0)
-    for row, relation in enumerate(RELATIONAL.values(), stage):
+    for row, relation in enumerate(kernels.RELATIONAL.values(), stage):
         values[row] = relation(evidence, query, base)
     values[shipped:] = sides(evidence, query)
     plain = evidence.thread_key == 0

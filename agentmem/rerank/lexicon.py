@@ -11,7 +11,7 @@ Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009); the idf 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,16 +53,13 @@ def idf(count: int, frequency: NDArray[np.integer] | Sequence[int]) -> Float32:
     return np.log1p((count - df + 0.5) / (df + 0.5)).astype(np.float32)
 
 
-def piece_weights(piece_stems: Sequence[str | None], weights: Mapping[str, float]) -> Float32:
-    """Return the weight of each word piece of a query in its late interaction; they add up to 1, or all are 0.
-
-    A piece weighs what the stem of its whole word weighs in BM25; punctuation and stop words weigh nothing.
+def piece_weights(weights: Sequence[float]) -> Float32:
+    """Return the weights of a query's word pieces in its late interaction, float32 (p,): sum 1, or all 0.
 
     Args:
-        piece_stems: the stem of the word that each piece belongs to; None for a piece outside a word.
-        weights: the idf of each of the query's terms.
+        weights: p numbers: a piece weighs what the stem of its whole word weighs in BM25.
     """
-    result = np.array([0.0 if stem is None else weights.get(stem, 0.0) for stem in piece_stems], np.float32)
+    result = np.array(weights, np.float32)
     total = result.sum()
     return result / total if total > 0 else result
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from agentmem.rerank.evidence import DENSE, LEXICAL, Evidence
+from agentmem.rerank.evidence import DENSE, LEXICAL, Ancestors, Evidence, Links, Neighbours
 
 DTYPES = {
     "labels": np.int64,
@@ -45,6 +45,50 @@ def build(size: int, **columns: object) -> Evidence:
     blank.update(columns)
     arrays = {name: np.asarray(value, DTYPES.get(name, np.float32)) for name, value in blank.items()}
     return Evidence(**arrays, **whole)
+
+
+def drawn(seed: int, size: int, holes: bool) -> Evidence:
+    """Return candidates of which everything is random, a third of some columns NaN for holes."""
+    rng = np.random.default_rng(seed)
+
+    def column(scale: float) -> np.ndarray:
+        values = rng.random(size) * scale
+        if holes:
+            values[rng.random(size) < 0.3] = np.nan
+        return values
+
+    vectors = rng.standard_normal((size, 8))
+    beside = rng.integers(0, size, 3 * size)
+    offsets = rng.choice([-3, -2, -1, 1, 2, 3], 3 * size)
+    around = Neighbours(
+        beside.astype(np.int32), offsets.astype(np.int8), *(rng.random((3, 3 * size)).astype(np.float32))
+    )
+    return build(
+        size,
+        labels=rng.permutation(size) + 1,
+        dense=column(1),
+        lexical=column(20),
+        phrase=column(5),
+        late=column(1),
+        first_round=rng.random(size) < 0.7,
+        sources=rng.integers(1, 4, size),
+        thread_key=rng.integers(0, 2, size),
+        session_key=rng.integers(0, 3, size),
+        speaker_key=rng.integers(0, 3, size),
+        created_at=column(1e9),
+        asks=rng.integers(0, 2, size),
+        tells_time=rng.integers(0, 2, size),
+        peers=(vectors @ vectors.T).astype(np.float32),
+        neighbours=around,
+        links=Links(np.zeros(1, np.int32), np.full(1, size - 1, np.int32)),
+        ancestors=Ancestors(np.full(1, size // 2, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), column(6.0)),
+    )
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[[int, int, bool], Evidence]:
+    """Return the maker of random candidates: ``draw(seed, size, holes)``."""
+    return drawn
 
 
 @pytest.fixture(scope="session")

@@ -153,50 +153,13 @@ def test_too_few_or_equal_vectors_have_no_background():
     assert not measure_background(np.ones((100, 8), np.float32), normalised=True).known
 
 
-def random_evidence(make, seed: int, size: int, holes: bool) -> Evidence:
-    rng = np.random.default_rng(seed)
-
-    def column(scale: float) -> np.ndarray:
-        values = rng.random(size) * scale
-        if holes:
-            values[rng.random(size) < 0.3] = NAN
-        return values
-
-    vectors = rng.standard_normal((size, 8))
-    beside = rng.integers(0, size, 3 * size)
-    offsets = rng.choice([-3, -2, -1, 1, 2, 3], 3 * size)
-    around = Neighbours(
-        beside.astype(np.int32), offsets.astype(np.int8), *(rng.random((3, 3 * size)).astype(np.float32))
-    )
-    return make(
-        size,
-        labels=rng.permutation(size) + 1,
-        dense=column(1),
-        lexical=column(20),
-        phrase=column(5),
-        late=column(1),
-        first_round=rng.random(size) < 0.7,
-        sources=rng.integers(1, 4, size),
-        thread_key=rng.integers(0, 2, size),
-        session_key=rng.integers(0, 3, size),
-        speaker_key=rng.integers(0, 3, size),
-        created_at=column(1e9),
-        asks=rng.integers(0, 2, size),
-        tells_time=rng.integers(0, 2, size),
-        peers=(vectors @ vectors.T).astype(np.float32),
-        neighbours=around,
-        links=Links(np.zeros(1, np.int32), np.full(1, size - 1, np.int32)),
-        ancestors=Ancestors(np.full(1, size // 2, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), column(6.0)),
-    )
-
-
 seeds, sizes = st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3, 5, 31, 70])
 
 
 @settings(deadline=None, max_examples=60)
 @given(seed=seeds, size=sizes, holes=st.booleans(), name=st.sampled_from(sorted(fusion.FUSIONS)), known=st.booleans())
-def test_parts_add_up_and_the_order_is_by_score(make, seed, size, holes, name, known):
-    evidence = random_evidence(make, seed, size, holes)
+def test_parts_add_up_and_the_order_is_by_score(draw, seed, size, holes, name, known):
+    evidence = draw(seed, size, holes)
     ranking = fusion.rank(name, evidence, KNOWN if known else QueryFeatures())
     assert sorted(ranking.order.tolist()) == list(range(size))
     best_first = ranking.scores[ranking.order]
@@ -208,8 +171,8 @@ def test_parts_add_up_and_the_order_is_by_score(make, seed, size, holes, name, k
 
 @settings(deadline=None, max_examples=40)
 @given(seed=seeds, size=sizes, holes=st.booleans())
-def test_the_order_of_the_candidates_does_not_matter(make, seed, size, holes):
-    evidence = random_evidence(make, seed, size, holes)
+def test_the_order_of_the_candidates_does_not_matter(draw, seed, size, holes):
+    evidence = draw(seed, size, holes)
     shuffle = np.random.default_rng(seed).permutation(size)
     place = np.argsort(shuffle)
     columns = {
@@ -232,10 +195,10 @@ def test_the_order_of_the_candidates_does_not_matter(make, seed, size, holes):
 
 @settings(deadline=None, max_examples=40)
 @given(seed=seeds, size=st.sampled_from([2, 5, 31]), extra=st.integers(1, 9))
-def test_rows_beyond_the_first_round_do_not_reorder_it(make, seed, size, extra):
+def test_rows_beyond_the_first_round_do_not_reorder_it(draw, seed, size, extra):
     """Ranges are frozen on the first round: neighbours and links that come and go leave its heads alone."""
     evidence = dataclasses.replace(
-        random_evidence(make, seed, size + extra, False), peers=None, session_key=np.zeros(size + extra, np.int64)
+        draw(seed, size + extra, False), peers=None, session_key=np.zeros(size + extra, np.int64)
     )
     first = np.arange(size + extra) < size
     evidence = dataclasses.replace(evidence, first_round=first)
@@ -259,8 +222,8 @@ def test_rows_beyond_the_first_round_do_not_reorder_it(make, seed, size, extra):
 
 @settings(deadline=None, max_examples=40)
 @given(seed=seeds, gain=st.floats(0.1, 5))
-def test_more_lexical_evidence_never_costs_a_candidate_points(make, seed, gain):
-    evidence = dataclasses.replace(random_evidence(make, seed, 12, False), session_key=np.zeros(12, np.int64))
+def test_more_lexical_evidence_never_costs_a_candidate_points(draw, seed, gain):
+    evidence = dataclasses.replace(draw(seed, 12, False), session_key=np.zeros(12, np.int64))
     lexical = evidence.lexical.copy()
     lexical[3] += gain
     before = fusion.rank("memory-heads", evidence, KNOWN)
@@ -268,8 +231,8 @@ def test_more_lexical_evidence_never_costs_a_candidate_points(make, seed, gain):
     assert after.scores[3] > before.scores[3]
 
 
-def test_evidence_may_be_read_only(make):
-    evidence = random_evidence(make, 1, 9, True)
+def test_evidence_may_be_read_only(draw):
+    evidence = draw(1, 9, True)
     for field in dataclasses.fields(evidence):
         value = getattr(evidence, field.name)
         if isinstance(value, np.ndarray):

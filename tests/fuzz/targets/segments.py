@@ -12,6 +12,7 @@ from agentmem.errors import SegmentDamaged
 from agentmem.index.build import build_segment
 from agentmem.index.segment import Segment
 from agentmem.index.view import View
+from agentmem.rerank import kernels
 from agentmem.rows import Rows
 
 N, DIMENSION = 40, 6
@@ -103,8 +104,11 @@ def search(segment: Segment) -> None:
             assert ((found >= 0) & (found < N)).all()
             rows = view.rows_in(scope)
             view.neighbours(rows, 2, scope)
-            view.tokens(rows)
-            view.terms(rows)
+            view.columns(rows)
+            for _, offsets, ids, local in (*view.token_parts(rows), *view.term_parts(rows)):
+                kernels.holding(offsets, ids, local, np.arange(3, dtype=np.uint32))
+            for _, offsets, terms, local in view.term_parts(rows):
+                kernels.phrase_scores(offsets, terms, local, np.arange(3, dtype=np.uint32), np.ones(3, np.float32))
             view.labels(rows)
         view.nearest(query, 5, view.scope(None, NOW, np.arange(1, 20, 2)), 10, False)
         view.plan(view.scope(None, NOW))

@@ -1,0 +1,85 @@
+/* What stands in the words of rows, whose ids lie one row after the other: phrases of the query, and ids of a kind.
+   Offsets may come from a mapped file: a row whose slice points outside is empty. */
+#ifndef AGENTMEM_WORDS_H
+#define AGENTMEM_WORDS_H
+
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+    const int64_t *offsets, *rows;
+    const void *ids;
+    int64_t n_rows, n_offsets, n_ids;
+    int wide;               /* uint32 rather than uint16 */
+} words_t;
+
+static inline uint32_t id_at(const words_t *w, int64_t at)
+{
+    return w->wide ? ((const uint32_t *)w->ids)[at] : ((const uint16_t *)w->ids)[at];
+}
+
+static inline int64_t slice_of(const words_t *w, int64_t r, int64_t *stop)
+{
+    const int64_t row = w->rows[r];
+    *stop = 0;
+    if (row < 0 || row + 1 >= w->n_offsets)
+        return 0;
+    const int64_t start = w->offsets[row], end = w->offsets[row + 1];
+    if (start < 0 || end > w->n_ids || end < start)
+        return 0;
+    *stop = end;
+    return start;
+}
+
+/* Whether any of a row's ids is among the wanted ones, which are ascending. */
+static void rows_holding(const words_t *w, const uint32_t *wanted, int64_t n_wanted, uint8_t *out)
+{
+    for (int64_t r = 0; r < w->n_rows; r++) {
+        int64_t stop, at = slice_of(w, r, &stop);
+        out[r] = 0;
+        for (; at < stop && !out[r]; at++) {
+            const uint32_t id = id_at(w, at);
+            int64_t low = 0, high = n_wanted;
+            while (low < high) {
+                const int64_t middle = (low + high) / 2;
+                if (wanted[middle] < id)
+                    low = middle + 1;
+                else
+                    high = middle;
+            }
+            out[r] = low < n_wanted && wanted[low] == id;
+        }
+    }
+}
+
+/* BM25 without lengths over pairs of terms that follow each other in the query and stand together, at most one other
+   word between them.  query: ids of the terms in order, -1 for one that no row can hold; least: of each pair, the
+   weight; counts: n_terms numbers of scratch. */
+static void phrases_of(const words_t *w, const int64_t *query, const float *least, int64_t n_terms, double k1,
+                       double *counts, float *out)
+{
+    uint64_t seen = 0;      /* few ids of a text share the last six bits with a term of the query */
+    for (int64_t term = 0; term < n_terms; term++)
+        seen |= UINT64_C(1) << (query[term] & 63);
+    for (int64_t r = 0; r < w->n_rows; r++) {
+        int64_t stop, at = slice_of(w, r, &stop), before = -1, earlier = -1;
+        double score = 0;
+        memset(counts, 0, n_terms * sizeof *counts);
+        for (; at < stop; at++) {
+            const int64_t id = id_at(w, at);
+            int64_t term = seen >> (id & 63) & 1 ? n_terms - 1 : -1;
+            while (term >= 0 && query[term] != id)
+                term--;
+            if (term > 0)
+                counts[term - 1] += (before == term - 1) + (earlier == term - 1);
+            earlier = before;
+            before = term;
+        }
+        for (int64_t pair = 0; pair + 1 < n_terms; pair++)
+            if (counts[pair] > 0)
+                score += counts[pair] * (k1 + 1) / (counts[pair] + k1) * least[pair];
+        out[r] = (float)score;
+    }
+}
+
+#endif

@@ -1,0 +1,53 @@
+"""Words of rows: phrases of a query, and ids of a kind.  Slices are bounds-checked, they may be mapped files."""
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+
+cnp.import_array()
+
+cdef extern from "words.h" nogil:
+    ctypedef struct words_t:
+        const int64_t *offsets
+        const int64_t *rows
+        const void *ids
+        int64_t n_rows, n_offsets, n_ids
+        int wide
+    void rows_holding(const words_t *, const uint32_t *, int64_t, uint8_t *)
+    void phrases_of(const words_t *, const int64_t *, const float *, int64_t, double, double *, float *)
+
+
+cdef words_t words_of(cnp.ndarray offsets, cnp.ndarray ids, cnp.ndarray rows):
+    cdef words_t words
+    words.offsets, words.rows = <int64_t *>cnp.PyArray_DATA(offsets), <int64_t *>cnp.PyArray_DATA(rows)
+    words.ids = cnp.PyArray_DATA(ids)
+    words.n_rows, words.n_offsets = cnp.PyArray_DIM(rows, 0), cnp.PyArray_DIM(offsets, 0)
+    words.n_ids, words.wide = cnp.PyArray_DIM(ids, 0), cnp.PyArray_ITEMSIZE(ids) == 4
+    return words
+
+
+def holding(cnp.ndarray offsets not None, cnp.ndarray ids not None, cnp.ndarray rows not None,
+            cnp.ndarray wanted not None):
+    """Return which rows hold one of the wanted ids (uint32, ascending), bool (m,); ids are uint16 or uint32."""
+    cdef words_t words = words_of(offsets, ids, rows)
+    cdef cnp.npy_intp m = words.n_rows
+    cdef cnp.ndarray found = cnp.PyArray_EMPTY(1, &m, cnp.NPY_BOOL, 0)
+    rows_holding(&words, <uint32_t *>cnp.PyArray_DATA(wanted), cnp.PyArray_DIM(wanted, 0),
+                 <uint8_t *>cnp.PyArray_DATA(found))
+    return found
+
+
+def phrases(cnp.ndarray offsets not None, cnp.ndarray ids not None, cnp.ndarray rows not None,
+            cnp.ndarray query not None, cnp.ndarray least not None, double k1):
+    """Return the phrase scores of rows, float32 (m,), for the query's int64 terms (n,) and float32 weights (n - 1,)."""
+    cdef words_t words = words_of(offsets, ids, rows)
+    cdef cnp.npy_intp m = words.n_rows
+    cdef int64_t n_terms = cnp.PyArray_DIM(query, 0)
+    cdef cnp.ndarray scores = cnp.PyArray_EMPTY(1, &m, cnp.NPY_FLOAT32, 0)
+    cdef double *counts = <double *>malloc((n_terms + 1) * sizeof(double))
+    if counts is NULL:
+        raise MemoryError("scratch of the kernel of words")
+    phrases_of(&words, <int64_t *>cnp.PyArray_DATA(query), <float *>cnp.PyArray_DATA(least), n_terms, k1, counts,
+               <float *>cnp.PyArray_DATA(scores))
+    free(counts)
+    return scores
