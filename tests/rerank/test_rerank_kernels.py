@@ -56,7 +56,12 @@ def test_columns_of_narrower_types_and_any_stride_are_taken_as_they_are(make):
     table = kernels.first_stage(evidence, QueryFeatures(Background(0.0, 2.0)))
     assert table[0].tolist() == [0, 1.5, 3, 4.5]
     assert table[-2].tolist() == [0, 1, 2, 3]
-    assert kernels.order(np.arange(8.0)[::-2], np.zeros(4, np.float32), np.arange(4)).tolist() == [0, 1, 2, 3]
+    assert kernels.order(np.arange(8, dtype=np.float32)[::-2], np.zeros(4, np.float32), np.arange(4)).tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
 
 
 def test_columns_of_another_length_are_refused(make):
