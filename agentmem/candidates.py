@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +48,9 @@ class Candidates:
         links: among the candidates, but for those that lead up a hierarchy.
         ancestors: which candidates stand above which in a hierarchy; None where the records carry none.
         hierarchy: the kinds of links that lead up a hierarchy; none where the records carry none.
+        frame: what the same search finds without its filter, by which heads judge; those of it that pass are among the
+            rows.  None where there is no filter, or no head to judge.
+        inside: bool (m,), the rows that the search without the filter finds, as in ``Evidence``; None for all.
     """
 
     rows: Int64
@@ -60,6 +63,8 @@ class Candidates:
     links: Links = field(default_factory=no_links)
     ancestors: Ancestors | None = None
     hierarchy: tuple[str, ...] = ()
+    frame: Candidates | None = None
+    inside: NDArray[np.bool_] | None = None
 
 
 def gather(
@@ -76,6 +81,52 @@ def gather(
             f"mechanism {mechanism!r} needs a query vector and there is none: give embedding=..., or open the store "
             "with an embedder that knows a word of the query"
         )
+    frame, judged = None, mechanism in BY_HEADS and (ctx.text is not None or links.any(reader, view))
+    if ctx.query.filter and judged and scope.count:
+        frame = _gather(ctx, reader, view, view.scope(ctx.query.namespace, ctx.query.now), core, links)
+    return _gather(ctx, reader, view, scope, core, links, frame)
+
+
+def joined(found: Candidates) -> Candidates:
+    """Return the candidates of a filtered search and of its frame as one; what the frame says of its own stands."""
+    frame = found.frame
+    if frame is None:
+        return found
+    rows, places = distinct_places(np.concatenate([frame.rows, found.rows]))
+    own, others = places[: len(frame.rows)], places[len(frame.rows) :]
+    sources, first_round = np.zeros(len(rows), np.uint8), np.zeros(len(rows), np.bool_)
+    labels, inside = np.empty(len(rows), np.int64), np.zeros(len(rows), np.bool_)
+    sources[others], labels[others] = found.sources, found.labels
+    sources[own], labels[own] = frame.sources, frame.labels
+    first_round[own], inside[own] = frame.first_round, True
+    at = own.astype(np.int32)
+    climbed = frame.ancestors
+    if climbed is not None:
+        rarity = np.zeros(len(rows), np.float32)
+        rarity[own] = climbed.rarity
+        climbed = Ancestors(at[climbed.owner], at[climbed.source], at[climbed.sources], rarity)
+    return replace(
+        found,
+        rows=rows,
+        labels=labels,
+        sources=sources,
+        first_round=first_round,
+        links=Links(at[frame.links.owner], at[frame.links.source]),
+        ancestors=climbed,
+        inside=inside,
+    )
+
+
+def _gather(
+    ctx: SearchContext,
+    reader: Reader,
+    view: View,
+    scope: Scope,
+    core: StoreCore,
+    links: LinkedRecords,
+    frame: Candidates | None = None,
+) -> Candidates:
+    mechanism = ctx.attention_config.mechanism
     sources: list[tuple[int, Int64]] = []
     terms, bm25 = None, None
     if ctx.text is not None and mechanism != "dense":
@@ -93,6 +144,9 @@ def gather(
     if mechanism in BY_HEADS:
         near = _surroundings(ctx, reader if linked else None, view, scope, bm25, _union(sources), hierarchy)
         sources += near.sources
+    if frame is not None:
+        passing = view.in_scope(scope, frame.rows)
+        sources += [(bit, frame.rows[passing & (frame.sources == bit)]) for bit in np.unique(frame.sources).tolist()]
     rows, marks = _marked(sources)
     lacking = min(ctx.query.k + ctx.query.offset, scope.count) - len(rows)
     if lacking > 0 and mechanism in BY_HEADS:
@@ -110,6 +164,7 @@ def gather(
         links=Links(*_places(rows, near.chains)),
         ancestors=Ancestors(owner, source, climbed, hierarchy.rarity(labels)) if hierarchy.kinds else None,
         hierarchy=hierarchy.kinds,
+        frame=frame,
     )
 
 

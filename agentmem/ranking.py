@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from agentmem import attention
 from agentmem.calibration import measured_background
-from agentmem.candidates import Candidates, evidence_of
+from agentmem.candidates import Candidates, evidence_of, joined
 from agentmem.core import StoreCore
 from agentmem.depth import DepthMap
 from agentmem.errors import InvalidInput, UnknownMechanism
@@ -81,14 +81,20 @@ class Ranker:
             order = np.arange(len(found.rows))
             return fusion.Ranking(found.dense, found.dense[None], ("dense",), order, found.dense)
         if name in fusion.FUSIONS:
+            every = found
             if name in ("memory-heads", "hierarchy-heads"):
-                evidence, features = self.observe(ctx, view, scope, found)
-                ranking = self._by_heads(ctx, reader, view, found, evidence, features)
+                every = joined(found)
+                evidence, features = self.observe(ctx, view, scope, every)
+                ranking = self._by_heads(ctx, reader, view, every, evidence, features)
                 self._core.diversity.record(ranking.parts)
             else:
                 features, evidence = query_features(None, ctx.query.now), _plain(ctx, view, found)
                 ranking = fusion.rank(name, evidence, features)
-            return _weighted(ranking, config.heads, evidence) if config.heads else ranking
+            if config.heads:
+                ranking = _weighted(ranking, config.heads, evidence)
+            if evidence.inside is None:
+                return ranking
+            return fusion.passing(ranking, evidence, np.searchsorted(every.rows, found.rows))
         return self._attended(ctx, view, found)
 
     def choices(self, reader: Reader, view: View) -> Mapping[str, str]:
@@ -186,6 +192,7 @@ class Ranker:
             neighbours=Neighbours(owner, offset, dense[near], lexical[near], late[near]),
             links=found.links,
             ancestors=found.ancestors if ctx.attention_config.mechanism == "hierarchy-heads" else None,
+            inside=found.inside,
         )
 
     def _late(self, view: View, found: Candidates, rows: Int64) -> Float32:
@@ -287,12 +294,17 @@ def _phrases(found: Candidates, parts: Sequence[RaggedPart]) -> Float32:
 
 
 def _peers(view: View, found: Candidates) -> Float32:
-    vectors = view.vectors(found.rows)
-    scores = vectors @ vectors.T
+    """Return the similarities of all candidates with those inside; NaN with the others, which vouch for nobody."""
+    count = len(found.rows)
+    vouching = np.arange(count) if found.inside is None else np.flatnonzero(found.inside)
+    vectors, there = view.vectors(found.rows), view.has_vector(found.rows)
+    others = vectors[vouching]
+    scores = vectors @ others.T
     if view.metric == "l2":
-        squares = np.diagonal(scores).copy()
-        scores = -np.sqrt(np.maximum(squares[:, None] + squares - 2 * scores, 0.0))
-    missing = ~view.has_vector(found.rows)
-    scores[missing] = np.nan
-    scores[:, missing] = np.nan
-    return scores
+        squares, theirs = (np.einsum("ij,ij->i", each, each) for each in (vectors, others))
+        scores = -np.sqrt(np.maximum(squares[:, None] + theirs - 2 * scores, 0.0))
+    peers = np.full((count, count), np.nan, np.float32)
+    peers[:, vouching] = scores
+    peers[~there] = np.nan
+    peers[:, ~there] = np.nan
+    return peers

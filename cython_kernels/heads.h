@@ -16,7 +16,7 @@ typedef struct {
     int64_t m, n_around, n_named, n_spans;
     said_t own, around;
     const float *phrase, *importance, *feedback;
-    const uint8_t *first_round, *asks, *tells_time;
+    const uint8_t *first_round, *inside, *asks, *tells_time;    /* inside: NULL for all */
     const int64_t *speaker_key, *named;
     const double *created_at, *span_starts, *span_ends;
     const int32_t *owner;
@@ -35,6 +35,12 @@ static inline float or_zero(float value) { return value == value ? value : 0.0f;
 
 /* What of a value is above the floor; 0 for NaN. */
 static inline float above(float value, float floor) { return value > floor ? value - floor : 0.0f; }
+
+/* What of a candidate's value is above the floor; what only a filter lets in may be below it. */
+static inline float own(const heads_t *h, int64_t i, float value, float floor)
+{
+    return h->inside && !h->inside[i] ? or_zero(value - floor) : above(value, floor);
+}
 
 /* The least of the first round; NaN where there is none. */
 static float floor_of(const float *values, const uint8_t *seen, int64_t m)
@@ -111,10 +117,10 @@ static void first_stage(const heads_t *h, float *table, double *sums)
     neighbours_head(h, dense_floor, late_floor, deviation, sums);
     for (int64_t i = 0; i < m; i++) {
         const double age = (h->created_at[i] - oldest) / (newest - oldest);
-        table[SEMANTIC * m + i] = above(h->own.dense[i], dense_floor) / deviation;
+        table[SEMANTIC * m + i] = own(h, i, h->own.dense[i], dense_floor) / deviation;
         table[LEXICAL * m + i] = or_zero(h->own.lexical[i]);
         table[PHRASE * m + i] = or_zero(h->phrase[i]);
-        table[LATE * m + i] = above(h->own.late[i], late_floor);
+        table[LATE * m + i] = own(h, i, h->own.late[i], late_floor);
         table[NEIGHBOURS * m + i] = (float)sums[i];
         table[TIME * m + i] = h->n_spans ? time_head(h, h->created_at[i]) : 0.0f;
         table[SPEAKER * m + i] = names(h, h->speaker_key[i]) ? 1.0f : 0.0f;
@@ -152,14 +158,14 @@ static session_t *session_at(session_t *sessions, uint64_t mask, int64_t key)
     return &sessions[at & mask];
 }
 
-/* out[i] = what the best other candidate of the same session has above the middle; sessions: mask + 1 of them, zeros,
-   more than there are candidates. */
-static void best_of_sessions(const int64_t *keys, const float *scores, float middle, int64_t m, session_t *sessions,
+/* out[i] = what the best other candidate of the same session has above the middle, of those inside (NULL for all);
+   sessions: mask + 1 of them, zeros, more than there are candidates. */
+static void best_of_sessions(const int64_t *keys, const float *scores, const uint8_t *inside, float middle, int64_t m, session_t *sessions,
                              uint64_t mask, float *out)
 {
     for (int64_t i = 0; i < m; i++) {
         const float over = scores[i] > middle ? scores[i] - middle : 0.0f;
-        if (keys[i] == 0)
+        if (keys[i] == 0 || (inside && !inside[i]))
             continue;
         session_t *session = session_at(sessions, mask, keys[i]);
         if (session->key == 0)

@@ -18,6 +18,7 @@ cdef extern from "heads.h" nogil:
         const float *importance
         const float *feedback
         const uint8_t *first_round
+        const uint8_t *inside
         const uint8_t *asks
         const uint8_t *tells_time
         const int64_t *speaker_key
@@ -35,7 +36,7 @@ cdef extern from "heads.h" nogil:
         int64_t label, place
         float score, dense
     void first_heads "first_stage"(const heads_t *, float *, double *)
-    void best_of_sessions(const int64_t *, const float *, float, int64_t, session_t *, uint64_t, float *)
+    void best_of_sessions(const int64_t *, const float *, const uint8_t *, float, int64_t, session_t *, uint64_t, float *)
     void scale_by(const float *, const uint8_t *, int64_t, float *)
     int better(const void *, const void *)
 
@@ -78,6 +79,7 @@ def first_stage(object evidence, object features, cnp.ndarray table not None, tu
     h.importance = <float *>ready(evidence.importance, cnp.NPY_FLOAT32, m, kept)
     h.feedback = <float *>ready(evidence.feedback, cnp.NPY_FLOAT32, m, kept)
     h.first_round = <uint8_t *>ready(evidence.first_round, cnp.NPY_BOOL, m, kept)
+    h.inside = NULL if evidence.inside is None else <uint8_t *>ready(evidence.inside, cnp.NPY_BOOL, m, kept)
     h.asks = <uint8_t *>ready(evidence.asks, cnp.NPY_BOOL, m, kept)
     h.tells_time = <uint8_t *>ready(evidence.tells_time, cnp.NPY_BOOL, m, kept)
     h.speaker_key = <int64_t *>ready(evidence.speaker_key, cnp.NPY_INT64, m, kept)
@@ -110,13 +112,17 @@ def scaled(cnp.ndarray values not None, cnp.ndarray seen, cnp.ndarray result not
              <float *>cnp.PyArray_DATA(result))
 
 
-def best_of_others(cnp.ndarray keys not None, cnp.ndarray scores not None, float middle):
-    """Return what the best other candidate with the same key has above the middle, float32 (m,); 0 for key 0."""
+def best_of_others(cnp.ndarray keys not None, cnp.ndarray scores not None, cnp.ndarray inside, float middle):
+    """Return what the best other candidate with the same key has above the middle, float32 (m,); 0 for key 0.
+
+    Args: keys int64 (m,), scores float32 (m,), inside bool (m,): the candidates that count as others, None for all.
+    """
     cdef list kept = []
     cdef cnp.npy_intp m = h_size(keys)
     cdef int64_t places = 2
     cdef const int64_t *key = <int64_t *>ready(keys, cnp.NPY_INT64, m, kept)
     cdef const float *score = <float *>ready(scores, cnp.NPY_FLOAT32, m, kept)
+    cdef const uint8_t *counted = NULL if inside is None else <uint8_t *>ready(inside, cnp.NPY_BOOL, m, kept)
     cdef cnp.ndarray best = cnp.PyArray_EMPTY(1, &m, cnp.NPY_FLOAT32, 0)
     cdef session_t *sessions
     while places < 2 * m:
@@ -125,7 +131,7 @@ def best_of_others(cnp.ndarray keys not None, cnp.ndarray scores not None, float
     if sessions is NULL:
         raise MemoryError("scratch of the heads' kernel")
     with nogil:
-        best_of_sessions(key, score, middle, m, sessions, places - 1, <float *>cnp.PyArray_DATA(best))
+        best_of_sessions(key, score, counted, middle, m, sessions, places - 1, <float *>cnp.PyArray_DATA(best))
     free(sessions)
     return best
 

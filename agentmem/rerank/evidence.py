@@ -114,6 +114,8 @@ class Evidence:
         neighbours: the turns around the candidates.
         links: the links among the candidates, but for those that lead up a hierarchy.
         ancestors: the hierarchy among the candidates; None where the records carry none.
+        inside: bool (m,), the rows that the same search without its filter ranks, or None for all.  All are judged by
+            these alone, so that a filter changes no score; the first round is among them.
     """
 
     labels: Int64
@@ -135,6 +137,7 @@ class Evidence:
     neighbours: Neighbours = field(default_factory=no_neighbours)
     links: Links = field(default_factory=no_links)
     ancestors: Ancestors | None = None
+    inside: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Return the number of candidates."""

@@ -42,6 +42,17 @@ def _above(values: Float32, floor: np.float32) -> Float32:
     return _or_zero(np.maximum(values - floor, np.float32(0)))
 
 
+def _own(values: Float32, evidence: Evidence) -> Float32:
+    """Return what of each candidate's value is above the first round's least; what only a filter lets in may be below.
+
+    Without the filter the candidates from below that are there for another reason all count 0.
+    """
+    floor = _floor(values, evidence.first_round)
+    if evidence.inside is None:
+        return _above(values, floor)
+    return np.where(evidence.inside, _above(values, floor), _or_zero(values - floor))
+
+
 def _deviation(evidence: Evidence, query: QueryFeatures) -> np.float32:
     """Return one background deviation of the dense scores; where it is unknown, a part of the pool's span."""
     if query.background.known:
@@ -53,9 +64,7 @@ def _deviation(evidence: Evidence, query: QueryFeatures) -> np.float32:
 
 def semantic(evidence: Evidence, query: QueryFeatures) -> Float32:
     """Dense similarity above the first round's least, in background deviations."""
-    return _above(evidence.dense, _floor(evidence.dense, evidence.first_round)) / np.float32(
-        _deviation(evidence, query)
-    )
+    return _own(evidence.dense, evidence) / np.float32(_deviation(evidence, query))
 
 
 def lexical(evidence: Evidence, query: QueryFeatures) -> Float32:
@@ -70,7 +79,7 @@ def phrase(evidence: Evidence, query: QueryFeatures) -> Float32:
 
 def late(evidence: Evidence, query: QueryFeatures) -> Float32:
     """Late interaction above the first round's least (MaxSim; Khattab and Zaharia, SIGIR 2020)."""
-    return _above(evidence.late, _floor(evidence.late, evidence.first_round))
+    return _own(evidence.late, evidence)
 
 
 def neighbours(evidence: Evidence, query: QueryFeatures) -> Float32:
@@ -152,6 +161,8 @@ def session(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float3
     if not sits(evidence):
         return np.zeros(len(evidence), np.float32)
     above = np.maximum(scores - median(evidence, scores), 0)
+    if evidence.inside is not None:
+        above[~evidence.inside] = 0
     together = evidence.session_key[:, None] == evidence.session_key
     np.fill_diagonal(together, False)
     best: Float32 = (together * above).max(axis=1) * (evidence.session_key != 0)

@@ -54,7 +54,8 @@ def session(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float3
     native = kernels("heads")
     if native is None or not heads.sits(evidence):
         return heads.session(evidence, query, scores)
-    best: Float32 = native.best_of_others(evidence.session_key, scores, heads.median(evidence, scores))
+    middle = heads.median(evidence, scores)
+    best: Float32 = native.best_of_others(evidence.session_key, scores, evidence.inside, middle)
     return best
 
 

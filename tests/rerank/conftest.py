@@ -41,7 +41,7 @@ def build(size: int, **columns: object) -> Evidence:
         "tells_time": np.zeros(size),
         "feedback": np.zeros(size),
     }
-    whole = {name: columns.pop(name) for name in ("peers", "neighbours", "links", "ancestors") if name in columns}
+    whole = {name: columns.pop(name) for name in ("peers", "neighbours", "links", "ancestors", "inside") if name in columns}
     blank.update(columns)
     arrays = {name: np.asarray(value, DTYPES.get(name, np.float32)) for name, value in blank.items()}
     return Evidence(**arrays, **whole)
@@ -63,14 +63,16 @@ def drawn(seed: int, size: int, holes: bool) -> Evidence:
     around = Neighbours(
         beside.astype(np.int32), offsets.astype(np.int8), *(rng.random((3, 3 * size)).astype(np.float32))
     )
+    first_round = rng.random(size) < 0.7
     return build(
         size,
+        inside=first_round | (rng.random(size) < 0.5),
         labels=rng.permutation(size) + 1,
         dense=column(1),
         lexical=column(20),
         phrase=column(5),
         late=column(1),
-        first_round=rng.random(size) < 0.7,
+        first_round=first_round,
         sources=rng.integers(1, 4, size),
         thread_key=rng.integers(0, 2, size),
         session_key=rng.integers(0, 3, size),
