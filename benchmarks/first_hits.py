@@ -19,10 +19,10 @@ from typing import Any
 
 import machine
 
-from agentmem import MemoryStore, SearchContext
+from agentmem import MemoryStore
 from agentmem.simulation import Dataset, fill, new_store, read_dataset
 
-WAYS = ("dense", "convex", "auto", "auto without peers")
+WAYS = ("dense", "convex", "auto")
 PARTS = (2, 4)
 ADVERSARIAL = ("5",)
 
@@ -37,21 +37,12 @@ def parted(dataset: Dataset) -> Dataset:
     return replace(dataset, documents=documents)
 
 
-def without_peers(ctx: SearchContext) -> None:
-    """Leave out the head by which candidates vouch for each other."""
-    if ctx.attention_config.mechanism == "memory-heads":
-        ctx.attention_config.heads["peers"] = 0.0
-
-
 def flips(store: MemoryStore, dataset: Dataset, count: int, way: str) -> dict[str, Any]:
     """Return how many queries had a hit, and for each number of parts how many of their first hits were put off."""
-    hook = without_peers if way.endswith("peers") else None
-    if hook is not None:
-        store.hooks.register("intelligence", hook)
     found, put_off = 0, dict.fromkeys(PARTS, 0)
     for row, query in enumerate(dataset.queries[:count]):
         embedding = None if dataset.query_vectors is None else dataset.query_vectors[row]
-        asked: dict[str, Any] = {"embedding": embedding, "namespace": query.namespace, "mechanism": way.split()[0]}
+        asked: dict[str, Any] = {"embedding": embedding, "namespace": query.namespace, "mechanism": way}
         hits = store.search(query.text, **asked)
         if not hits:
             continue
@@ -60,8 +51,6 @@ def flips(store: MemoryStore, dataset: Dataset, count: int, way: str) -> dict[st
             name = f"of {parts}"
             again = store.search(query.text, filter={name: hits[0].record.metadata[name]}, **asked)
             put_off[parts] += again[0].id != hits[0].id
-    if hook is not None:
-        store.hooks.unregister("intelligence", hook)
     return {"queries": found, **{f"a part of {parts}": value / found for parts, value in put_off.items()}}
 
 
