@@ -3,63 +3,22 @@
 #define AGENTMEM_MAXSIM_H
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "attention_rows.h"
+#include "maxsim_tokens.h"
 
-typedef struct {
-    const float *query;          /* (n_query, dim) */
-    int64_t n_query, dim;
-    const float *weights;        /* (n_query,) */
-    const int8_t *codes;         /* (vocabulary, dim), or NULL */
-    const float *floats;         /* (vocabulary, dim) where codes is NULL */
-    const float *scales;         /* (vocabulary,), or NULL for 1 */
-    int64_t vocabulary;
-    const int64_t *offsets;      /* (n_offsets,) */
-    const void *tokens;          /* uint16 or uint32, n_tokens of them */
-    int64_t n_offsets, n_tokens;
-    int wide;
-    const int64_t *rows;         /* rows to score, or NULL for all in order */
-    int64_t n_rows;
-    float *out;                  /* (n_rows,) */
-} maxsim_t;
-
-/* The distinct tokens of all rows, and the place of each token among them. */
-typedef struct {
-    uint32_t *keys;     /* hash table: token + 1, 0 for a free place */
-    int32_t *slots;     /* hash table: place among the distinct */
-    uint32_t *distinct;
-    int32_t *places;    /* one for each token of the rows, in order; -1 for one outside the vocabulary */
-    float *similar;     /* place -> lanes floats */
-    float *query;       /* (even / 2, lanes, 2): the query, zeros in what is not there */
-    float *rows;        /* a tile of table rows as floats */
-    float *best;        /* lanes floats */
-    int64_t lanes;      /* query tokens, rounded up */
-    uint64_t mask;
-    int32_t used;
-} seen_t;
-
-#define MAXSIM_AHEAD 8  /* table rows are asked for this many tokens before they are read */
-
-AGENTMEM_INLINE uint32_t token_at(const maxsim_t *m, int64_t t)
+AGENTMEM_CLONES
+static int all_finite(const float *x, int64_t n)
 {
-    return m->wide ? ((const uint32_t *)m->tokens)[t] : ((const uint16_t *)m->tokens)[t];
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i] * 0.0f;
+    return sum == 0;
 }
 
-/* The tokens of a row: nothing where the offsets, which may come from a file, point outside. */
-AGENTMEM_INLINE void row_tokens(const maxsim_t *m, int64_t r, int64_t *start, int64_t *end)
-{
-    const int64_t row = m->rows ? m->rows[r] : r;
-    *start = m->offsets[row];
-    *end = m->offsets[row + 1];
-    if (*start < 0 || *end > m->n_tokens || *end < *start)
-        *start = *end = 0;
-}
-
-/* Tokens are compared four at a time with eight query tokens at a time, two dimensions in one step: the query lies as
-   (even / 2, lanes, 2), so that a pair of a token's numbers, repeated, meets the pairs of all query tokens. */
-#define MAXSIM_LANES 8
-#define MAXSIM_TILE 4
+/* Tokens of floats are compared four at a time with eight query pieces at a time, two dimensions in one step: the query
+   lies as (even / 2, lanes, 2), so that a pair of a token's numbers, repeated, meets the pairs of all query pieces. */
+#define MAXSIM_FLOATS 4
 
 #if defined(__GNUC__)
 typedef float pairs_t __attribute__((vector_size(8 * MAXSIM_LANES), aligned(4)));
@@ -80,29 +39,16 @@ typedef struct { float at[2 * MAXSIM_LANES]; } pairs_t;
     } while (0)
 #endif
 
-/* One table row as floats. */
-AGENTMEM_INLINE void read_token(const maxsim_t *m, uint32_t token, float *row)
-{
-    if (m->floats) {
-        memcpy(row, m->floats + (int64_t)token * m->dim, m->dim * sizeof *row);
-        return;
-    }
-    const int8_t *codes = m->codes + (int64_t)token * m->dim;
-#pragma omp simd
-    for (int64_t i = 0; i < m->dim; i++)
-        row[i] = (float)codes[i];
-}
-
-/* similar[t][q] = scale_t * (token t . query token q) for a tile of tokens. */
-AGENTMEM_INLINE void compare_tile(const maxsim_t *m, const uint32_t *tokens, int count, const float *query,
-                                  int64_t lanes, float *rows, float *similar)
+/* similar[t][q] = scale_t * (token t . query piece q), for MAXSIM_FLOATS tokens. */
+AGENTMEM_INLINE void compare_four(const maxsim_t *m, const uint32_t *tokens, const float *query, int64_t lanes,
+                                  float *rows, float *similar)
 {
     const int64_t even = m->dim + (m->dim & 1);
-    for (int t = 0; t < count; t++)
-        read_token(m, tokens[t], rows + t * even);
+    for (int t = 0; t < MAXSIM_FLOATS; t++)
+        memcpy(rows + t * even, m->floats + tokens[t] * m->dim, m->dim * sizeof *rows);
     const float *r0 = rows, *r1 = r0 + even, *r2 = r1 + even, *r3 = r2 + even;
     for (int64_t q = 0; q < lanes; q += MAXSIM_LANES) {
-        pairs_t sums[MAXSIM_TILE] = {0};
+        pairs_t sums[MAXSIM_FLOATS] = {0};
         const float *column = query + 2 * q;
         for (int64_t i = 0; i < even; i += 2, column += 2 * lanes) {
             PAIRS_MULTIPLY_ADD(sums[0], r0 + i, column);
@@ -110,7 +56,7 @@ AGENTMEM_INLINE void compare_tile(const maxsim_t *m, const uint32_t *tokens, int
             PAIRS_MULTIPLY_ADD(sums[2], r2 + i, column);
             PAIRS_MULTIPLY_ADD(sums[3], r3 + i, column);
         }
-        for (int t = 0; t < count; t++) {
+        for (int t = 0; t < MAXSIM_FLOATS; t++) {
             const float scale = m->scales ? m->scales[tokens[t]] : 1.0f;
             const float *sum = (const float *)&sums[t];
             for (int lane = 0; lane < MAXSIM_LANES; lane++)
@@ -119,118 +65,149 @@ AGENTMEM_INLINE void compare_tile(const maxsim_t *m, const uint32_t *tokens, int
     }
 }
 
-AGENTMEM_INLINE int32_t place_of(seen_t *seen, uint32_t token)
-{
-    uint64_t at = (token * UINT64_C(0x9E3779B97F4A7C15)) >> 32;
-    while (seen->keys[at & seen->mask] != token + 1) {
-        if (seen->keys[at & seen->mask] == 0) {
-            seen->keys[at & seen->mask] = token + 1;
-            seen->distinct[seen->used] = token;
-            return seen->slots[at & seen->mask] = seen->used++;
-        }
-        at++;
-    }
-    return seen->slots[at & seen->mask];
-}
-
-static void find_distinct(const maxsim_t *m, seen_t *seen)
-{
-    int32_t *place = seen->places;
-    int64_t start, end;
-    for (int64_t r = 0; r < m->n_rows; r++) {
-        row_tokens(m, r, &start, &end);
-        for (int64_t t = start; t < end; t++) {
-            const uint32_t token = token_at(m, t);
-            *place++ = token < m->vocabulary ? place_of(seen, token) : -1;
-        }
-    }
-}
-
-AGENTMEM_INLINE void prefetch_token(const maxsim_t *m, uint32_t token)
-{
-    const int64_t width = m->dim * (m->floats ? (int64_t)sizeof(float) : 1);
-    const char *row = (m->floats ? (const char *)m->floats : (const char *)m->codes) + token * width;
-    for (int64_t byte = 0; byte < width; byte += 64)
-        AGENTMEM_PREFETCH(row + byte);
-}
-
 AGENTMEM_CLONES
-static void compare_distinct(const maxsim_t *m, const seen_t *seen)
+static void compare_floats(const maxsim_t *m, const seen_t *seen, const float *query, float *rows)
 {
-    for (int32_t i = 0; i < seen->used; i += MAXSIM_TILE) {
-        const int count = seen->used - i < MAXSIM_TILE ? seen->used - i : MAXSIM_TILE;
-        for (int32_t t = i + MAXSIM_AHEAD; t < i + MAXSIM_AHEAD + MAXSIM_TILE && t < seen->used; t++)
-            prefetch_token(m, seen->distinct[t]);
-        compare_tile(m, seen->distinct + i, count, seen->query, seen->lanes, seen->rows,
-                     seen->similar + i * seen->lanes);
+    const uint32_t *tokens = seen->distinct;
+    for (int64_t i = 0; i < seen->used; i += MAXSIM_FLOATS, tokens += MAXSIM_FLOATS) {
+        for (int t = MAXSIM_TILE; t < MAXSIM_TILE + MAXSIM_FLOATS; t++)
+            prefetch_bytes(m->floats + tokens[t] * m->dim, m->dim * (int64_t)sizeof *m->floats);
+        compare_four(m, tokens, query, seen->lanes, rows, seen->similar + i * seen->lanes);
     }
 }
+
+/* Four numbers, and the larger ones of two such: compilers do not see it in a loop where there may be NaN. */
+#if defined(__SSE__) || defined(_M_X64)
+#include <xmmintrin.h>
+typedef __m128 four_t;
+#define FOUR_OF(x) _mm_set1_ps(x)
+#define FOUR_MAX(a, address) _mm_max_ps(_mm_loadu_ps(address), a)
+#define FOUR_STORE(address, a) _mm_storeu_ps(address, a)
+#else
+typedef struct { float at[4]; } four_t;
+#define FOUR_OF(x) ((four_t){{x, x, x, x}})
+#define FOUR_STORE(address, a) memcpy(address, (a).at, sizeof(four_t))
+AGENTMEM_INLINE four_t FOUR_MAX(four_t a, const float *address)
+{
+    for (int lane = 0; lane < 4; lane++)
+        a.at[lane] = address[lane] > a.at[lane] ? address[lane] : a.at[lane];
+    return a;
+}
+#endif
 
 AGENTMEM_CLONES
 static void score_rows(const maxsim_t *m, const seen_t *seen)
 {
-    const int32_t *place = seen->places;
     for (int64_t r = 0; r < m->n_rows; r++) {
-        int64_t start, end, known = 0;
-        float score = 0;
-        row_tokens(m, r, &start, &end);
-        for (int64_t q = 0; q < seen->lanes; q++)
-            seen->best[q] = -INFINITY;
-        for (int64_t t = start; t < end; t++, place++) {
-            if (*place < 0)
-                continue;
-            const float *similar = seen->similar + *place * seen->lanes;
-            known++;
-#pragma omp simd
-            for (int64_t q = 0; q < seen->lanes; q++)
-                seen->best[q] = similar[q] > seen->best[q] ? similar[q] : seen->best[q];
+        const span_t span = seen->spans[r];
+        double score = 0;
+        for (int64_t q = 0; q < seen->lanes; q += MAXSIM_LANES) {
+            float best[MAXSIM_LANES];
+            four_t low = FOUR_OF(-INFINITY), high = low;
+            for (int64_t t = span.start; t < span.end; t++) {
+                const float *similar = seen->similar + seen->places[t] * seen->lanes + q;
+                low = FOUR_MAX(low, similar);
+                high = FOUR_MAX(high, similar + 4);
+            }
+            FOUR_STORE(best, low);
+            FOUR_STORE(best + 4, high);
+            /* A product of two floats is exact in double: fused or not, the sum is the same. */
+            for (int lane = 0; lane < MAXSIM_LANES && q + lane < m->n_query; lane++)
+                score += (double)m->weights[q + lane] * (double)(seen->factors[q + lane] * best[lane]);
         }
-        for (int64_t q = 0; known && q < m->n_query; q++)
-            score += m->weights[q] * seen->best[q];
-        m->out[r] = score;
+        m->out[r] = span.start < span.end ? (float)score : NAN;
     }
+}
+
+/* Memory that starts where a cache line does, until ``give_back``; NULL where there is none. */
+static void *take(seen_t *seen, int64_t count, size_t size)
+{
+    char *start = malloc((size_t)count * size + 64);
+    seen->taken[seen->n_taken++] = start;
+    return start ? start + (64 - (uintptr_t)start % 64) % 64 : NULL;
+}
+
+static void *take_zeros(seen_t *seen, int64_t count, size_t size)
+{
+    void *start = take(seen, count, size);
+    return start ? memset(start, 0, (size_t)count * size) : NULL;
+}
+
+static void give_back(seen_t *seen)
+{
+    while (seen->n_taken)
+        free(seen->taken[--seen->n_taken]);
+}
+
+/* Each of these returns whether there was memory. */
+static int index_tokens(const maxsim_t *m, seen_t *seen)
+{
+    if (!(seen->spans = take(seen, m->n_rows, sizeof *seen->spans)))
+        return 0;
+    find_spans(m, seen);
+    const int64_t distinct = seen->total < m->vocabulary ? seen->total : m->vocabulary;
+    seen->words = take_zeros(seen, m->vocabulary / 64 + 1, sizeof *seen->words);
+    seen->places = take(seen, seen->total, sizeof *seen->places);
+    seen->distinct = take(seen, distinct + 2 * MAXSIM_TILE, sizeof *seen->distinct);
+    if (!(seen->words && seen->places && seen->distinct))
+        return 0;
+    mark_tokens(m, seen);
+    find_places(m, seen);
+    return 1;
+}
+
+static int compare_with_codes(const maxsim_t *m, seen_t *seen)
+{
+    const int64_t dim = m->dim, groups = (dim + MAXSIM_STEP - 1) / MAXSIM_STEP, padded = groups * MAXSIM_STEP;
+    CodeQuery *pieces = take(seen, m->n_query, sizeof *pieces);
+    int8_t *codes = take(seen, m->n_query, dim);
+    const codes_t c = {m->codes, dim, m->scales, pieces, m->n_query, seen->lanes, groups,
+                       take_zeros(seen, padded * seen->lanes, sizeof(int16_t)),
+                       take_zeros(seen, seen->lanes, sizeof(int32_t)),
+                       take_zeros(seen, MAXSIM_TILE * padded, sizeof(int16_t)), m->isa};
+    if (!(pieces && codes && c.columns && c.bias && c.rows))
+        return 0;
+    for (int64_t q = 0; q < m->n_query; q++) {
+        pieces[q] = code_query(m->query + q * dim, dim, dim, codes + q * dim);
+        seen->factors[q] = pieces[q].scale;
+    }
+    compare_codes(&c, seen->distinct, seen->used, seen->similar);
+    return 1;
+}
+
+static int compare_with_floats(const maxsim_t *m, seen_t *seen)
+{
+    float *columns = take_zeros(seen, (m->dim + 1) * seen->lanes, sizeof *columns);
+    float *rows = take_zeros(seen, MAXSIM_FLOATS * (m->dim + 1), sizeof *rows);
+    if (!(columns && rows))
+        return 0;
+    for (int64_t q = 0; q < m->n_query; q++) {
+        for (int64_t i = 0; i < m->dim; i++)
+            columns[(i / 2 * seen->lanes + q) * 2 + (i & 1)] = m->query[q * m->dim + i];
+        seen->factors[q] = 1;
+    }
+    compare_floats(m, seen, columns, rows);
+    return 1;
+}
+
+static int compare_distinct(const maxsim_t *m, seen_t *seen)
+{
+    seen->lanes = (m->n_query + MAXSIM_LANES - 1) / MAXSIM_LANES * MAXSIM_LANES;
+    seen->factors = take(seen, seen->lanes, sizeof *seen->factors);
+    seen->similar = take(seen, (seen->used + MAXSIM_TILE) * seen->lanes, sizeof *seen->similar);
+    if (!(seen->factors && seen->similar))
+        return 0;
+    return m->codes ? compare_with_codes(m, seen) : compare_with_floats(m, seen);
 }
 
 /* Returns 0, or -1 where there is no memory. */
 static int maxsim_run(const maxsim_t *m)
 {
-    int64_t total = 0, places = 16, start, end;
     seen_t seen = {0};
-    for (int64_t r = 0; r < m->n_rows; r++) {
-        row_tokens(m, r, &start, &end);
-        total += end - start;
-    }
-    const int64_t distinct = total < m->vocabulary ? total : m->vocabulary;
-    while (places < 2 * distinct)
-        places *= 2;
-    seen.mask = (uint64_t)places - 1;
-    seen.keys = calloc(places, sizeof *seen.keys);
-    seen.slots = malloc(places * sizeof *seen.slots);
-    seen.distinct = malloc((distinct + 1) * sizeof *seen.distinct);
-    seen.places = malloc((total + 1) * sizeof *seen.places);
-    seen.lanes = (m->n_query + MAXSIM_LANES - 1) / MAXSIM_LANES * MAXSIM_LANES;
-    seen.similar = malloc((distinct * seen.lanes + 1) * sizeof *seen.similar);
-    seen.query = calloc((m->dim + 1) * seen.lanes + 1, sizeof *seen.query);
-    seen.rows = calloc(MAXSIM_TILE * (m->dim + 1) + 1, sizeof *seen.rows);
-    seen.best = malloc((seen.lanes + 1) * sizeof *seen.best);
-    const int ready = seen.keys && seen.slots && seen.distinct && seen.places && seen.similar && seen.query &&
-                      seen.rows && seen.best;
-    if (ready) {
-        for (int64_t q = 0; q < m->n_query; q++)
-            for (int64_t i = 0; i < m->dim; i++)
-                seen.query[(i / 2 * seen.lanes + q) * 2 + (i & 1)] = m->query[q * m->dim + i];
-        find_distinct(m, &seen);
-        compare_distinct(m, &seen);
+    const int ready = index_tokens(m, &seen) && compare_distinct(m, &seen);
+    if (ready)
         score_rows(m, &seen);
-    }
-    free(seen.keys);
-    free(seen.slots);
-    free(seen.distinct);
-    free(seen.places);
-    free(seen.similar);
-    free(seen.query);
-    free(seen.rows);
-    free(seen.best);
+    give_back(&seen);
     return ready ? 0 : -1;
 }
 

@@ -47,7 +47,9 @@ def _late_interaction(ran: Engine, query: Floats, keys: Floats, segment_ids: obj
         raise InvalidInput(f"segment_ids: expected record numbers from 0, came {group.min()}")
     order = np.argsort(group, kind="stable")
     offsets = np.searchsorted(group[order], np.arange(group.max(initial=-1) + 2)).astype(np.int64)
-    return ran.maxsim(unit, importance, table, None, offsets, order.astype(np.uint32), None)
+    scores = ran.maxsim(unit, importance, table, None, offsets, order.astype(np.uint32), None)
+    scores[offsets[1:] == offsets[:-1]] = 0  # a number that no vector belongs to
+    return scores
 
 
 def _order(positions: object, count: int) -> tuple[NDArray[np.int64], Any]:

@@ -43,5 +43,5 @@ class Native(
         self._quantised: Any = modules["quantised"]
         self._hyperbolic: Any = modules["hyperbolic"]
         self._linear: Any = modules["linear"]
-        self._maxsim: Any = modules["maxsim"]
+        self.late: Any = modules["maxsim"].maxsim
         self._support: Any = modules["support"]

@@ -13,7 +13,7 @@ from agentmem.attention.inputs import Floats
 class InteractionKernels:
     """Late interaction over token ids."""
 
-    _maxsim: Any
+    late: Any
 
     def maxsim(
         self,
@@ -25,6 +25,6 @@ class InteractionKernels:
         tokens: NDArray[Any],
         rows: NDArray[np.int64] | None,
     ) -> Floats:
-        """Late interaction."""
-        scores: Floats = self._maxsim.maxsim(query, weights, table, scales, offsets, tokens, rows)
+        """Return each row's score, from arrays that fit; see ``reference.interaction``."""
+        scores: Floats = self.late(query, weights, table, scales, offsets, tokens, rows)
         return scores
