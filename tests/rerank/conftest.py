@@ -41,7 +41,9 @@ def build(size: int, **columns: object) -> Evidence:
         "tells_time": np.zeros(size),
         "feedback": np.zeros(size),
     }
-    whole = {name: columns.pop(name) for name in ("peers", "neighbours", "links", "ancestors", "inside") if name in columns}
+    whole = {
+        name: columns.pop(name) for name in ("peers", "neighbours", "links", "ancestors", "inside") if name in columns
+    }
     blank.update(columns)
     arrays = {name: np.asarray(value, DTYPES.get(name, np.float32)) for name, value in blank.items()}
     return Evidence(**arrays, **whole)
