@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput
 from agentmem.hooks import SearchContext
-from agentmem.index.kernels import distinct_places
+from agentmem.index.kernels import distinct_places, union
 from agentmem.index.lexical import Lexical
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
@@ -142,17 +142,21 @@ def _gather(
         sources.append((ev.DENSE, rows))
     near = _NOTHING
     if mechanism in BY_HEADS:
-        near = _surroundings(ctx, reader if linked else None, view, scope, bm25, _union(sources), hierarchy)
+        near = _surroundings(ctx, reader if linked else None, view, scope, bm25, union(sources)[0], hierarchy)
         sources += near.sources
     if frame is not None:
         passing = view.in_scope(scope, frame.rows)
         sources += [(bit, frame.rows[passing & (frame.sources == bit)]) for bit in np.unique(frame.sources).tolist()]
-    rows, marks = _marked(sources)
+    rows, marks = union(sources)
     lacking = min(ctx.query.k + ctx.query.offset, scope.count) - len(rows)
     if lacking > 0 and mechanism in BY_HEADS:
-        rows, marks = _marked([*sources, (0, _newest(view, scope, rows, lacking))])
-    labels = view.labels(rows)
-    owner, source, climbed = _places(rows, (*near.climbs, near.climbed))
+        rows, marks = union([*sources, (0, _newest(view, scope, rows, lacking))])
+    labels, chains, ancestors = view.labels(rows), _NO_LINKS, None
+    if linked:
+        chains = Links(*_places(rows, near.chains))
+    if hierarchy.kinds:
+        owner, source, climbed = _places(rows, (*near.climbs, near.climbed))
+        ancestors = Ancestors(owner, source, climbed, hierarchy.rarity(labels))
     return Candidates(
         rows=rows,
         labels=labels,
@@ -161,8 +165,8 @@ def _gather(
         dense=None,
         terms=terms,
         bm25=bm25,
-        links=Links(*_places(rows, near.chains)),
-        ancestors=Ancestors(owner, source, climbed, hierarchy.rarity(labels)) if hierarchy.kinds else None,
+        links=chains,
+        ancestors=ancestors,
         hierarchy=hierarchy.kinds,
         frame=frame,
     )
@@ -185,6 +189,7 @@ class _Near(NamedTuple):
 
 
 _NONE = np.empty(0, np.int64)
+_NO_LINKS = no_links()
 _NOTHING = _Near([], (_NONE, _NONE), (_NONE, _NONE), _NONE)
 
 
@@ -206,7 +211,7 @@ def _surroundings(
     if reader is not None:
         similar = _most_similar(first, dense)
         climbed = best[:ANCESTOR_SOURCES] if hierarchy.kinds else _NONE
-        edges = follow(reader, view, view.labels(_union([(0, similar), (0, climbed)])), scope)
+        edges = follow(reader, view, view.labels(union([(0, similar), (0, climbed)])[0]), scope)
         chains = _reached(view, merged(edges, sorted(edges.keys() - set(hierarchy.kinds))), similar)
         climbs = _reached(view, merged(edges, hierarchy.kinds), climbed)
         sources.append((ev.LINKS, np.concatenate([chains[0], climbs[0]])))
@@ -233,9 +238,6 @@ def _similarities(ctx: SearchContext, view: View, rows: Int64) -> Float32:
     return similarity(view, view.dense_scores(ctx.embedding, rows))
 
 
-_NO_LINKS = no_links()
-
-
 def _dense_only(view: View, rows: Int64, scores: Float32) -> Candidates:
     sources = np.empty(len(rows), np.uint8)
     sources.fill(ev.DENSE)
@@ -249,20 +251,6 @@ def _dense_only(view: View, rows: Int64, scores: Float32) -> Candidates:
         bm25=None,
         links=_NO_LINKS,
     )
-
-
-def _union(sources: list[tuple[int, Int64]]) -> Int64:
-    return distinct_places(np.concatenate([_NONE, *(rows for _, rows in sources)]))[0]
-
-
-def _marked(sources: list[tuple[int, Int64]]) -> tuple[Int64, NDArray[np.uint8]]:
-    """Return the rows that sources offer, ascending, and the bits of those that offer each."""
-    rows, places = distinct_places(np.concatenate([_NONE, *(rows for _, rows in sources)]))
-    marks, start = np.zeros(len(rows), np.uint8), 0
-    for bit, offered in sources:
-        marks[places[start : start + len(offered)]] |= np.uint8(bit)
-        start += len(offered)
-    return rows, marks
 
 
 def _most_similar(first: Int64, dense: Float32) -> Int64:

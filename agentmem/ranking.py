@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from agentmem.hooks import NO_CHOICES, SearchContext
 from agentmem.index.kernels import distinct_places
 from agentmem.index.scope import Scope
 from agentmem.index.segment import Segment
-from agentmem.index.view import Columns, RaggedPart, View
+from agentmem.index.view import Columns, View
 from agentmem.records import Float32, Int64
 from agentmem.rerank import fusion, kernels, learned
 from agentmem.rerank.evidence import (
@@ -28,7 +28,7 @@ from agentmem.rerank.evidence import (
     query_features,
 )
 from agentmem.storage.reader import Reader
-from agentmem.terms import NO_IDS, TIME_IDS, WordPieces
+from agentmem.terms import TIME_IDS, WordPieces
 from agentmem.validation import shown
 from agentmem.weights import ActiveWeights
 
@@ -171,12 +171,12 @@ class Ranker:
         own, near = places[:count], places[count:]
         late = self._late(view, found, every)
         dense, lexical = evidence_of(ctx, view, found.bm25, every)
-        tokens, terms = view.token_parts(found.rows), view.term_parts(found.rows)
+        phrase, asks, tells_time = self._words(view, found, features)
         return Evidence(
             labels=found.labels,
             dense=dense[own],
             lexical=lexical[own],
-            phrase=_phrases(found, terms),
+            phrase=phrase,
             late=late[own],
             first_round=found.first_round,
             sources=found.sources,
@@ -185,8 +185,8 @@ class Ranker:
             speaker_key=columns.speaker_key,
             created_at=columns.created_at,
             importance=columns.importance,
-            asks=_holding(tokens, count, self._pieces.question_mark),
-            tells_time=_holding(terms, count, TIME_IDS if features.asks_when else NO_IDS),
+            asks=asks,
+            tells_time=tells_time,
             feedback=np.zeros(count, np.float32),
             peers=None if columns.thread_key.all() else _peers(view, found),
             neighbours=Neighbours(owner, offset, dense[near], lexical[near], late[near]),
@@ -204,11 +204,29 @@ class Ranker:
         if not weights.any():
             return scores
         codes, scales = self._core.tokenizer.token_table()
-        for places, offsets, tokens, local in view.token_parts(rows):
+        for places, part, local in view.parts_of(rows):
+            offsets, tokens = part.token_offsets, part.tokens
             known = attention.maxsim(vectors, weights, codes, offsets, tokens, scales=scales, rows=local)
             known[offsets[local] == offsets[local + 1]] = np.nan
             scores[places] = known
         return scores
+
+    def _words(
+        self, view: View, found: Candidates, features: QueryFeatures
+    ) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return phrase scores, NaN where the query has no text; which candidates ask; which tell a time, if asked."""
+        count = len(found.rows)
+        phrase, asks, tells = np.zeros(count, np.float32), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        for places, part, local in view.parts_of(found.rows):
+            asks[places] = kernels.holding(part.token_offsets, part.tokens, local, self._pieces.question_mark)
+            if features.asks_when:
+                tells[places] = kernels.holding(part.term_offsets, part.terms, local, TIME_IDS)
+            if found.terms is not None and found.bm25 is not None and len(found.terms.ids) > 1:
+                idf = found.bm25.idf
+                phrase[places] = kernels.phrase_scores(part.term_offsets, part.terms, local, found.terms.ids, idf)
+        if found.terms is None:
+            phrase.fill(np.nan)
+        return phrase, asks, tells
 
     def _measured(self, view: View) -> Background:
         calibrated = self._core.calibrated.get(self._core.identity.generation)
@@ -272,25 +290,6 @@ def _weighted(ranking: fusion.Ranking, factors: dict[str, float], evidence: Evid
         raise InvalidInput(f"no head is called {unknown[0]!r}; there are {', '.join(ranking.head_names)}")
     scale = np.array([factors.get(name, 1.0) for name in ranking.head_names], np.float32)
     return fusion.ranking_of(evidence, ranking.parts * scale[:, None], ranking.head_names)
-
-
-def _holding(parts: Sequence[RaggedPart], count: int, wanted: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Return which of ``count`` rows hold one of some ids."""
-    found = np.zeros(count, np.bool_)
-    if len(wanted):
-        for places, offsets, ids, local in parts:
-            found[places] = kernels.holding(offsets, ids, local, wanted)
-    return found
-
-
-def _phrases(found: Candidates, parts: Sequence[RaggedPart]) -> Float32:
-    if found.terms is None or found.bm25 is None:
-        return np.full(len(found.rows), np.nan, np.float32)
-    scores = np.zeros(len(found.rows), np.float32)
-    if len(found.terms.ids) > 1:
-        for places, offsets, terms, local in parts:
-            scores[places] = kernels.phrase_scores(offsets, terms, local, found.terms.ids, found.bm25.idf)
-    return scores
 
 
 def _peers(view: View, found: Candidates) -> Float32:

@@ -71,4 +71,20 @@ static int64_t distinct_numbers(const int64_t *numbers, int64_t m, numbered_t *s
     return count;
 }
 
+/* Sets the distinct numbers, ascending, and for each the bits of all that are equal to it; scratch: the m numbers, their
+   places being bits, and room for m more.  Returns how many are distinct. */
+static int64_t marked_numbers(numbered_t *scratch, int64_t m, int64_t *distinct, uint8_t *marks)
+{
+    const numbered_t *sorted = sort_numbers(scratch, scratch + m, m);
+    int64_t count = 0;
+    for (int64_t i = 0; i < m; i++) {
+        if (i == 0 || sorted[i].number != sorted[i - 1].number) {
+            distinct[count] = (int64_t)sorted[i].number;
+            marks[count++] = 0;
+        }
+        marks[count - 1] |= (uint8_t)sorted[i].place;
+    }
+    return count;
+}
+
 #endif

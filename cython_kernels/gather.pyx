@@ -1,17 +1,19 @@
 """Columns of a few rows, and the distinct ones among row numbers."""
 
 cimport numpy as cnp
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 cnp.import_array()
 
 cdef extern from "gather.h" nogil:
     ctypedef struct numbered_t:
-        pass
+        uint64_t number
+        int64_t place
     void take_column(const void *, int64_t, const int64_t *, const int64_t *, int64_t, void *)
     int within(const int64_t *, int64_t, int64_t)
     int64_t distinct_numbers(const int64_t *, int64_t, numbered_t *, int64_t *, int64_t *)
+    int64_t marked_numbers(numbered_t *, int64_t, int64_t *, uint8_t *)
 
 
 def take(tuple columns not None, cnp.ndarray rows not None, cnp.ndarray places, tuple results not None):
@@ -43,3 +45,26 @@ def distinct_places(cnp.ndarray numbers not None):
                                           <int64_t *>cnp.PyArray_DATA(distinct), <int64_t *>cnp.PyArray_DATA(places))
     free(scratch)
     return distinct[:count], places
+
+
+def union(tuple offered not None, tuple bits not None):
+    """Return the distinct numbers of several arrays (int64, none negative), ascending, and the bits of those that have
+    each, uint8."""
+    cdef cnp.npy_intp m = 0, at = 0
+    cdef int64_t i, bit
+    cdef cnp.ndarray numbers
+    for numbers in offered:
+        m += cnp.PyArray_DIM(numbers, 0)
+    cdef cnp.ndarray distinct = cnp.PyArray_EMPTY(1, &m, cnp.NPY_INT64, 0)
+    cdef cnp.ndarray marks = cnp.PyArray_EMPTY(1, &m, cnp.NPY_UINT8, 0)
+    cdef numbered_t *scratch = <numbered_t *>malloc((2 * m + 1) * sizeof(numbered_t))
+    if scratch is NULL:
+        raise MemoryError("scratch of the gathering kernel")
+    for numbers, bit in zip(offered, bits):
+        for i in range(cnp.PyArray_DIM(numbers, 0)):
+            scratch[at].number, scratch[at].place = (<int64_t *>cnp.PyArray_DATA(numbers))[i], bit
+            at += 1
+    cdef int64_t count = marked_numbers(scratch, m, <int64_t *>cnp.PyArray_DATA(distinct),
+                                        <uint8_t *>cnp.PyArray_DATA(marks))
+    free(scratch)
+    return distinct[:count], marks[:count]

@@ -131,6 +131,57 @@ static void first_stage(const heads_t *h, float *table, double *sums)
     }
 }
 
+/* Weighs the table, (heads, m), by weights, (heads, m) or (heads, 1), and adds its rows up. */
+static void weigh(float *table, const float *weights, int alike, int64_t heads, int64_t m, float *sums)
+{
+    memset(sums, 0, m * sizeof *sums);
+    for (int64_t head = 0; head < heads; head++)
+        for (int64_t i = 0; i < m; i++) {
+            table[head * m + i] *= weights[alike ? head : head * m + i];
+            sums[i] += table[head * m + i];
+        }
+}
+
+/* The k-th least of n values, which are reordered (Hoare's quickselect). */
+static float kth_least(float *values, int64_t n, int64_t k)
+{
+    int64_t low = 0, high = n - 1;
+    while (low < high) {
+        const float pivot = values[(low + high) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (values[i] < pivot)
+                i++;
+            while (values[j] > pivot)
+                j--;
+            if (i <= j) {
+                const float value = values[i];
+                values[i++] = values[j];
+                values[j--] = value;
+            }
+        }
+        if (k <= j)
+            high = j;
+        else if (k >= i)
+            low = i;
+        else
+            break;
+    }
+    return values[k];
+}
+
+/* The upper median of the first round, of all where it is empty; pool: room for m. */
+static float median_of(const float *scores, const uint8_t *first_round, int64_t m, float *pool)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < m; i++)
+        if (first_round[i])
+            pool[n++] = scores[i];
+    if (n == 0)
+        memcpy(pool, scores, (n = m) * sizeof *pool);
+    return kth_least(pool, n, n / 2);
+}
+
 /* Values scaled to [0, 1] by the least and greatest of those seen (all of them for NULL); 0 for NaN, and for all where
    these are equal. */
 static void scale_by(const float *values, const uint8_t *seen, int64_t m, float *out)
@@ -158,11 +209,12 @@ static session_t *session_at(session_t *sessions, uint64_t mask, int64_t key)
     return &sessions[at & mask];
 }
 
-/* out[i] = what the best other candidate of the same session has above the middle, of those inside (NULL for all);
-   sessions: mask + 1 of them, zeros, more than there are candidates. */
-static void best_of_sessions(const int64_t *keys, const float *scores, const uint8_t *inside, float middle, int64_t m, session_t *sessions,
-                             uint64_t mask, float *out)
+/* out[i] = what the best other candidate of the same session has above the first round's median, of those inside (NULL
+   for all); sessions: mask + 1 of them, zeros, more than there are candidates. */
+static void best_of_sessions(const int64_t *keys, const float *scores, const uint8_t *first_round,
+                             const uint8_t *inside, int64_t m, session_t *sessions, uint64_t mask, float *out)
 {
+    const float middle = median_of(scores, first_round, m, out);
     for (int64_t i = 0; i < m; i++) {
         const float over = scores[i] > middle ? scores[i] - middle : 0.0f;
         if (keys[i] == 0 || (inside && !inside[i]))

@@ -36,7 +36,9 @@ cdef extern from "heads.h" nogil:
         int64_t label, place
         float score, dense
     void first_heads "first_stage"(const heads_t *, float *, double *)
-    void best_of_sessions(const int64_t *, const float *, const uint8_t *, float, int64_t, session_t *, uint64_t, float *)
+    void best_of_sessions(const int64_t *, const float *, const uint8_t *, const uint8_t *, int64_t, session_t *,
+                          uint64_t, float *)
+    void weigh(float *, const float *, int, int64_t, int64_t, float *)
     void scale_by(const float *, const uint8_t *, int64_t, float *)
     int better(const void *, const void *)
 
@@ -112,18 +114,30 @@ def scaled(cnp.ndarray values not None, cnp.ndarray seen, cnp.ndarray result not
              <float *>cnp.PyArray_DATA(result))
 
 
-def best_of_others(cnp.ndarray keys not None, cnp.ndarray scores not None, cnp.ndarray inside, float middle):
-    """Return what the best other candidate with the same key has above the middle, float32 (m,); 0 for key 0.
+def weighted(cnp.ndarray table not None, cnp.ndarray weights not None):
+    """Multiply table, float32 (heads, m), by weights, float32 (heads, m) or (heads, 1); return its sum, float32 (m,)."""
+    cdef int64_t heads = cnp.PyArray_DIM(table, 0), columns = cnp.PyArray_DIM(weights, 1)
+    cdef cnp.npy_intp m = cnp.PyArray_DIM(table, 1)
+    cdef cnp.ndarray sums = cnp.PyArray_EMPTY(1, &m, cnp.NPY_FLOAT32, 0)
+    if not (cnp.PyArray_IS_C_CONTIGUOUS(table) and cnp.PyArray_IS_C_CONTIGUOUS(weights) and columns in (1, m)
+            and cnp.PyArray_DIM(weights, 0) >= heads):
+        raise ValueError("the weights do not fit the table")
+    weigh(<float *>cnp.PyArray_DATA(table), <float *>cnp.PyArray_DATA(weights), columns == 1, heads, m,
+          <float *>cnp.PyArray_DATA(sums))
+    return sums
 
-    Args: keys int64 (m,), scores float32 (m,), inside bool (m,): the candidates that count as others, None for all.
-    """
+
+def session(object evidence, cnp.ndarray scores not None):
+    """Return what the best other candidate of each one's session has above the median, float32 (m,), m above 0."""
     cdef list kept = []
-    cdef cnp.npy_intp m = h_size(keys)
-    cdef int64_t places = 2
-    cdef const int64_t *key = <int64_t *>ready(keys, cnp.NPY_INT64, m, kept)
+    cdef cnp.npy_intp m = h_size(scores)
+    cdef const int64_t *key = <int64_t *>ready(evidence.session_key, cnp.NPY_INT64, m, kept)
+    cdef const uint8_t *pool = <uint8_t *>ready(evidence.first_round, cnp.NPY_BOOL, m, kept)
     cdef const float *score = <float *>ready(scores, cnp.NPY_FLOAT32, m, kept)
-    cdef const uint8_t *counted = NULL if inside is None else <uint8_t *>ready(inside, cnp.NPY_BOOL, m, kept)
+    cdef const uint8_t *inside = NULL if evidence.inside is None else <uint8_t *>ready(evidence.inside, cnp.NPY_BOOL, m,
+                                                                                       kept)
     cdef cnp.ndarray best = cnp.PyArray_EMPTY(1, &m, cnp.NPY_FLOAT32, 0)
+    cdef int64_t places = 2
     cdef session_t *sessions
     while places < 2 * m:
         places *= 2
@@ -131,7 +145,7 @@ def best_of_others(cnp.ndarray keys not None, cnp.ndarray scores not None, cnp.n
     if sessions is NULL:
         raise MemoryError("scratch of the heads' kernel")
     with nogil:
-        best_of_sessions(key, score, counted, middle, m, sessions, places - 1, <float *>cnp.PyArray_DATA(best))
+        best_of_sessions(key, score, pool, inside, m, sessions, places - 1, <float *>cnp.PyArray_DATA(best))
     free(sessions)
     return best
 

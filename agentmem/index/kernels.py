@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -246,6 +247,28 @@ def distinct_places(rows: Int64) -> tuple[Int64, Int64]:
     found: tuple[Int64, Int64]
     found = np.unique(rows, return_inverse=True) if native is None else native.distinct_places(rows)
     return found
+
+
+def union(offered: Sequence[tuple[int, Int64]]) -> tuple[Int64, NDArray[np.uint8]]:
+    """Return the distinct rows of several arrays, int64, ascending, and which of these have each.
+
+    Args:
+        offered: bits, and int64 rows in any order, each as often as it may be.
+
+    Returns:
+        the rows, and uint8 (m,), the bits of the arrays that have each.
+    """
+    native = kernels("gather")
+    found: tuple[Int64, NDArray[np.uint8]]
+    if native is not None:
+        found = native.union(tuple([rows for _, rows in offered]), tuple([bit for bit, _ in offered]))
+        return found
+    rows, places = distinct_places(np.concatenate([np.empty(0, np.int64), *(each for _, each in offered)]))
+    marks, start = np.zeros(len(rows), np.uint8), 0
+    for bit, each in offered:
+        marks[places[start : start + len(each)]] |= np.uint8(bit)
+        start += len(each)
+    return rows, marks
 
 
 def window(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,10 @@ class Columns:
     importance: Float32
 
 
-RaggedPart = tuple[Int64, Int64, NDArray[np.unsignedinteger[Any]], Int64]
-"""Some rows' places in a question, offsets and ids of the whole part that holds them, and the rows' numbers there."""
 KEPT_FILTERS = 8
 """A view keeps the scopes of so many label sets."""
-COLUMN_NAMES = tuple(field.name for field in fields(Columns))
+COLUMN_TYPES = (np.int64, np.int64, np.int64, np.int64, np.float64, np.float64, np.float32)
+_columns_of = attrgetter(*(field.name for field in fields(Columns)))
 
 
 class View:
@@ -117,12 +117,12 @@ class View:
         """The parts, the tail last."""
         return tuple(part.part for part in self._live)
 
-    @property
+    @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """The parts but for the tail."""
         return tuple(part for part in self.parts if isinstance(part, Segment))
 
-    @property
+    @cached_property
     def n_live(self) -> int:
         """How many rows are alive, expired ones included."""
         return sum(part.part.n - part.n_dead for part in self._live)
@@ -232,23 +232,15 @@ class View:
 
     def columns(self, rows: Int64) -> Columns:
         """Return the columns of rows."""
-        results = tuple(np.empty(len(rows), getattr(self._tail, name).dtype) for name in COLUMN_NAMES)
+        results: tuple[NDArray[Any], ...] = tuple([np.empty(len(rows), dtype) for dtype in COLUMN_TYPES])
         split = self._split(rows)
         for number, which, local in split:
-            part = self._live[number].part
-            columns = tuple(getattr(part, name) for name in COLUMN_NAMES)
-            kernels.take(columns, local, None if len(split) == 1 else which, results)
+            kernels.take(_columns_of(self._live[number].part), local, None if len(split) == 1 else which, results)
         return Columns(*results)
 
-    def token_parts(self, rows: Int64) -> list[RaggedPart]:
-        """Return where the token ids of rows lie, without a copy: one tuple for each part that has some of the rows."""
-        parts = ((self._live[number].part, which, local) for number, which, local in self._split(rows))
-        return [(which, part.token_offsets, part.tokens, local) for part, which, local in parts]
-
-    def term_parts(self, rows: Int64) -> list[RaggedPart]:
-        """Return where the stem ids of rows lie, as ``token_parts`` does."""
-        parts = ((self._live[number].part, which, local) for number, which, local in self._split(rows))
-        return [(which, part.term_offsets, part.terms, local) for part, which, local in parts]
+    def parts_of(self, rows: Int64) -> list[tuple[Int64, Segment | Tail, Int64]]:
+        """Return where rows lie: for each part that has some, their places in ``rows``, the part, its own numbers."""
+        return [(which, self._live[number].part, local) for number, which, local in self._split(rows)]
 
     def has_vector(self, rows: Int64) -> NDArray[np.bool_]:
         """Return which rows have a vector, bool (m,)."""

@@ -16,10 +16,12 @@ from agentmem.rerank import kernels
 from agentmem.rerank.constants import RRF_CONSTANT, VECTORS_GAIN, WEIGHTS
 from agentmem.rerank.evidence import Evidence, QueryFeatures
 from agentmem.rerank.gate import length_factor, lexical_gate
-from agentmem.rerank.heads import FIRST_STAGE, GATED, RELATIONAL
+from agentmem.rerank.heads import FIRST_STAGE, GATED, RELATIONAL, SILENT_WITHOUT
 
 HEAD_NAMES = (*FIRST_STAGE, *RELATIONAL)
 _WEIGHTS = np.array([[WEIGHTS[name][kind] for name in HEAD_NAMES] for kind in (0, 1)], np.float32).T
+_THREADED = np.ascontiguousarray(_WEIGHTS[:, :1])
+_THREADED.setflags(write=False)
 _GATED = slice(HEAD_NAMES.index("lexical"), HEAD_NAMES.index("phrase") + 1)
 assert set(HEAD_NAMES[_GATED]) == GATED
 _LATE, _SEMANTIC = HEAD_NAMES.index("late"), HEAD_NAMES.index("semantic")
@@ -119,10 +121,12 @@ def convex(evidence: Evidence, query: QueryFeatures) -> Ranking:
 def shipped_weights(evidence: Evidence, query: QueryFeatures) -> Float32:
     """Return what the constants and the gate make of each head, float32 (n_heads, m), or (n_heads, 1) for all alike."""
     plain = evidence.thread_key == 0
-    n_plain = np.count_nonzero(plain)
+    n_plain, factor = np.count_nonzero(plain), length_factor(query)
+    if not n_plain and factor == 1:
+        return _THREADED
     kinds = plain[:1] if n_plain in (0, len(plain)) else plain
-    weights: Float32 = _WEIGHTS[:, kinds.astype(np.intp)]
-    weights[_GATED] *= length_factor(query)
+    weights: Float32 = np.take(_WEIGHTS, kinds.astype(np.intp), axis=1)
+    weights[_GATED] *= factor
     if n_plain:
         gate = gate_of(evidence, query, kinds)
         weights[_GATED] *= gate
@@ -146,12 +150,14 @@ def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:
     """Attention heads over memory structure, added up in points of BM25; see ``agentmem.rerank.constants``."""
     weights, stage = shipped_weights(evidence, query), len(FIRST_STAGE)
     table = np.zeros((len(HEAD_NAMES), len(evidence)), np.float32)
-    np.multiply(kernels.first_stage(evidence, query), weights[:stage], out=table[:stage])
-    base = table[:stage].sum(axis=0)
-    for row, relation in enumerate(kernels.RELATIONAL.values(), stage):
-        if weights[row].any():
+    kernels.first_stage(evidence, query, out=table[:stage])
+    base = scores = kernels.weighted(table[:stage], weights[:stage])
+    for row, (name, relation) in enumerate(kernels.RELATIONAL.items(), stage):
+        if getattr(evidence, SILENT_WITHOUT[name]) is not None:
             table[row] = relation(evidence, query, base) * weights[row]
-    return ranking_of(evidence, table, HEAD_NAMES)
+            scores = scores + table[row]
+    order = kernels.order(scores, evidence.dense, evidence.labels)
+    return Ranking(scores, table, HEAD_NAMES, order, evidence.dense)
 
 
 Fusion = Callable[[Evidence, QueryFeatures], Ranking]

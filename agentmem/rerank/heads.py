@@ -158,28 +158,18 @@ def feedback(evidence: Evidence, query: QueryFeatures) -> Float32:
 
 def session(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float32:
     """Hierarchical attention, hard: what the best *other* candidate of the same session has above the median."""
-    if not sits(evidence):
-        return np.zeros(len(evidence), np.float32)
-    above = np.maximum(scores - median(evidence, scores), 0)
+    size = len(evidence)
+    if size < 2 or not evidence.session_key.any():
+        return np.zeros(size, np.float32)
+    pool = scores[evidence.first_round] if evidence.first_round.any() else scores
+    middle = len(pool) // 2
+    above = np.maximum(scores - np.partition(pool, middle)[middle], 0)
     if evidence.inside is not None:
         above[~evidence.inside] = 0
     together = evidence.session_key[:, None] == evidence.session_key
     np.fill_diagonal(together, False)
     best: Float32 = (together * above).max(axis=1) * (evidence.session_key != 0)
     return best
-
-
-def sits(evidence: Evidence) -> bool:
-    """Return whether a candidate can have another one in its session."""
-    return len(evidence) > 1 and bool(evidence.session_key.any())
-
-
-def median(evidence: Evidence, scores: Float32) -> np.float32:
-    """Return the upper median of the first round's scores, of all where it is empty."""
-    pool = scores[evidence.first_round] if evidence.first_round.any() else scores
-    middle = len(pool) // 2
-    value: np.float32 = np.partition(pool, middle)[middle]
-    return value
 
 
 def peers(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float32:
@@ -238,6 +228,11 @@ FIRST_STAGE: Mapping[str, Head] = MappingProxyType(
 RELATIONAL: Mapping[str, RelationalHead] = MappingProxyType(
     {"session": session, "peers": peers, "ancestors": ancestors}
 )
+
+SILENT_WITHOUT: Mapping[str, str] = MappingProxyType(
+    {"session": "session_key", "peers": "peers", "ancestors": "ancestors"}
+)
+"""The column of ``Evidence`` without which a relational head says nothing."""
 
 GATED = frozenset({"lexical", "phrase"})
 """Heads that the per-query gate scales, for plain records."""

@@ -21,16 +21,14 @@ _LINKS = list(heads.FIRST_STAGE).index("links")
 _POINTS = tuple(c.WEIGHTS[name].threaded for name in ("semantic", "lexical", "late"))
 
 
-def first_stage(evidence: Evidence, query: QueryFeatures) -> Float32:
-    """Return what the heads of ``heads.FIRST_STAGE`` say, unweighted, float32 (12, m)."""
+def first_stage(evidence: Evidence, query: QueryFeatures, out: Float32) -> None:
+    """Set what the heads of ``heads.FIRST_STAGE`` say, unweighted; ``out`` is float32 (12, m), in C order."""
     native = kernels("heads")
-    table = np.zeros((len(heads.FIRST_STAGE), len(evidence)), np.float32)
     if native is None:
         for row, head in enumerate(heads.FIRST_STAGE.values()):
-            table[row] = head(evidence, query)
-        return table
-    if len(evidence.links.owner):
-        table[_LINKS] = heads.links(evidence, query)
+            out[row] = head(evidence, query)
+        return
+    out[_LINKS] = heads.links(evidence, query) if len(evidence.links.owner) else 0
     semantic, words, late = _POINTS
     constants = (
         query.background.std if query.background.known else np.nan,
@@ -45,17 +43,27 @@ def first_stage(evidence: Evidence, query: QueryFeatures) -> Float32:
         c.TIME_BEFORE_DAYS * heads.DAY,
         c.LATEST_FACTOR if query.wants_latest else 1.0,
     )
-    native.first_stage(evidence, query, table, constants)
-    return table
+    native.first_stage(evidence, query, out, constants)
+
+
+def weighted(table: Float32, weights: Float32) -> Float32:
+    """Multiply a table, float32 (n_heads, m), by weights, (n_heads, m) or (n_heads, 1); return its sum, (m,)."""
+    native = kernels("heads")
+    total: Float32
+    if native is None:
+        table *= weights
+        total = table.sum(axis=0)
+    else:
+        total = native.weighted(table, weights)
+    return total
 
 
 def session(evidence: Evidence, query: QueryFeatures, scores: Float32) -> Float32:
     """Return what ``heads.session`` says."""
     native = kernels("heads")
-    if native is None or not heads.sits(evidence):
+    if native is None or not len(evidence):
         return heads.session(evidence, query, scores)
-    middle = heads.median(evidence, scores)
-    best: Float32 = native.best_of_others(evidence.session_key, scores, evidence.inside, middle)
+    best: Float32 = native.session(evidence, scores)
     return best
 
 

@@ -45,7 +45,7 @@ def head_table(evidence: Evidence, query: QueryFeatures) -> HeadTable:
     """Look at the candidates with every head."""
     stage, shipped = len(FIRST_STAGE), len(FIRST_STAGE) + len(RELATIONAL)
     values = np.empty((len(HEADS), len(evidence)), np.float32)
-    values[:stage] = kernels.first_stage(evidence, query)
+    kernels.first_stage(evidence, query, out=values[:stage])
     base = (values[:stage] * shipped_weights(evidence, query)[:stage]).sum(axis=0)
     for row, relation in enumerate(kernels.RELATIONAL.values(), stage):
         values[row] = relation(evidence, query, base)

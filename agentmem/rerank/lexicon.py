@@ -59,9 +59,8 @@ def piece_weights(weights: Sequence[float]) -> Float32:
     Args:
         weights: p numbers: a piece weighs what the stem of its whole word weighs in BM25.
     """
-    result = np.array(weights, np.float32)
-    total = result.sum()
-    return result / total if total > 0 else result
+    total = sum(weights) or 1.0
+    return np.array([weight / total for weight in weights], np.float32)
 
 
 def phrase_scores(terms: NDArray[np.unsignedinteger], offsets: Int64, query: Int64, weights: Float32) -> Float32:

@@ -47,3 +47,20 @@ def test_distinct_rows_and_their_places(name: str, rows: list[int]) -> None:
     assert distinct.dtype == places.dtype == np.int64
     assert distinct.tolist() == sorted(set(rows))
     assert distinct[places].tolist() == rows
+
+
+@on_backends
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    offered=st.lists(st.tuples(st.sampled_from([0, 1, 2, 4, 8]), st.lists(st.integers(0, 30), max_size=20)), max_size=5)
+)
+def test_a_union_tells_who_offered_each_row(name: str, offered: list[tuple[int, list[int]]]) -> None:
+    wanted: dict[int, int] = {}
+    for bit, rows in offered:
+        for row in rows:
+            wanted[row] = wanted.get(row, 0) | bit
+    with backend(name):
+        rows, marks = kernels.union([(bit, np.array(rows, np.int64)) for bit, rows in offered])
+    assert (rows.dtype, marks.dtype) == (np.int64, np.uint8)
+    assert dict(zip(rows.tolist(), marks.tolist(), strict=True)) == wanted
+    assert rows.tolist() == sorted(wanted)

@@ -16,7 +16,7 @@ from agentmem.index import planner
 from agentmem.index.build import build_segment
 from agentmem.index.ragged import distinct
 from agentmem.index.segment import Segment
-from agentmem.index.view import RaggedPart, View
+from agentmem.index.view import View
 
 METRICS = ["cosine", "ip", "l2"]
 LAYOUTS = ["tail", "base", "base+delta"]
@@ -171,15 +171,6 @@ def test_neighbours_are_what_a_sort_gives(name: str, metric: str, layout: str, c
             assert got == model.neighbours(label, radius, wanted_scope)
 
 
-def slices(parts: list[RaggedPart]) -> dict[int, list[int]]:
-    """Return the ids of each place."""
-    return {
-        place: ids[offsets[row] : offsets[row + 1]].tolist()
-        for places, offsets, ids, local in parts
-        for place, row in zip(places.tolist(), local.tolist(), strict=True)
-    }
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_columns_tokens_and_labels(layout: str) -> None:
     view, model = grown(layout, 1, "ip", 5)
@@ -195,8 +186,12 @@ def test_columns_tokens_and_labels(layout: str) -> None:
     for column in ("labels", "thread_key", "session_key", "speaker_key", "position", "created_at", "importance"):
         np.testing.assert_array_equal(getattr(columns, column), getattr(plain, column)[order])
     np.testing.assert_array_equal(view.vectors(rows), plain.vectors[order])
-    assert slices(view.token_parts(rows)) == {place: row.tokens.tolist() for place, row in enumerate(asked)}
-    assert slices(view.term_parts(rows)) == {place: row.terms.tolist() for place, row in enumerate(asked)}
+    for places, part, local in view.parts_of(rows):
+        for place, own in zip(places.tolist(), local.tolist(), strict=True):
+            tokens, terms = slice(*part.token_offsets[own : own + 2]), slice(*part.term_offsets[own : own + 2])
+            assert part.tokens[tokens].tolist() == asked[place].tokens.tolist()
+            assert part.terms[terms].tolist() == asked[place].terms.tolist()
+    assert sorted(place for places, _, _ in view.parts_of(rows) for place in places.tolist()) == list(range(len(rows)))
     similar = view.dense_scores(np.ones(5, np.float32), rows)
     assert np.isnan(similar).tolist() == [row.vector is None for row in asked]
     assert view.has_vector(rows).tolist() == [row.vector is not None for row in asked]
@@ -205,8 +200,7 @@ def test_columns_tokens_and_labels(layout: str) -> None:
     none = np.empty(0, np.int64)
     assert (
         len(view.columns(none).labels)
-        == len(view.token_parts(none))
-        == len(view.term_parts(none))
+        == len(view.parts_of(none))
         == len(view.neighbours(none, 3, view.scope(None, 0))[0])
         == 0
     )

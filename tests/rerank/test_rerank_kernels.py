@@ -31,29 +31,36 @@ QUERIES = (
 )
 
 
+def said(evidence, query):
+    """Return what the first-stage heads say."""
+    table = np.full((len(heads.FIRST_STAGE), len(evidence)), np.nan, np.float32)
+    kernels.first_stage(evidence, query, out=table)
+    return table
+
+
 @STEADY
 @given(seed=seeds, size=sizes.filter(bool), holes=st.booleans(), query=st.sampled_from(QUERIES))
 def test_the_first_stage_is_what_each_head_says(draw, seed, size, holes, query):
     evidence = draw(seed, size, holes)
     wanted = np.stack([head(evidence, query) for head in heads.FIRST_STAGE.values()])
-    np.testing.assert_allclose(kernels.first_stage(evidence, query), wanted, rtol=2e-5, atol=1e-5)
+    np.testing.assert_allclose(said(evidence, query), wanted, rtol=2e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_no_candidates(make, query):
-    assert kernels.first_stage(make(0), query).shape == (len(heads.FIRST_STAGE), 0)
+    assert said(make(0), query).shape == (len(heads.FIRST_STAGE), 0)
     assert kernels.order(*np.zeros((2, 0), np.float32), np.zeros(0, np.int64)).tolist() == []
 
 
 def test_where_nothing_is_known_nothing_is_said(make):
     nan = np.full(3, np.nan)
     evidence = make(3, dense=nan, lexical=nan, phrase=nan, late=nan, created_at=nan, first_round=np.zeros(3))
-    assert kernels.first_stage(evidence, QUERIES[1])[:8].tolist() == np.zeros((8, 3)).tolist()
+    assert said(evidence, QUERIES[1])[:8].tolist() == np.zeros((8, 3)).tolist()
 
 
 def test_columns_of_narrower_types_and_any_stride_are_taken_as_they_are(make):
     evidence = replace(make(4), dense=np.arange(12, dtype=np.float32)[::3], importance=np.arange(4, dtype=np.uint8))
-    table = kernels.first_stage(evidence, QueryFeatures(Background(0.0, 2.0)))
+    table = said(evidence, QueryFeatures(Background(0.0, 2.0)))
     assert table[0].tolist() == [0, 1.5, 3, 4.5]
     assert table[-2].tolist() == [0, 1, 2, 3]
     assert kernels.order(np.arange(8, dtype=np.float32)[::-2], np.zeros(4, np.float32), np.arange(4)).tolist() == [
@@ -66,7 +73,7 @@ def test_columns_of_narrower_types_and_any_stride_are_taken_as_they_are(make):
 
 def test_columns_of_another_length_are_refused(make):
     with pytest.raises(ValueError, match="expected 4 numbers, not 3"):
-        kernels.first_stage(make(4, late=np.zeros(3)), QUERIES[0])
+        said(make(4, late=np.zeros(3)), QUERIES[0])
 
 
 @STEADY
@@ -76,6 +83,22 @@ def test_sessions_hand_on_the_best_of_the_others(draw, seed, size):
     scores = np.random.default_rng(seed).integers(0, 5, size).astype(np.float32)
     wanted = heads.session(evidence, QUERIES[0], scores)
     assert kernels.session(evidence, QUERIES[0], scores).tolist() == wanted.tolist()
+
+
+@STEADY
+@given(seed=seeds, size=sizes, alike=st.booleans())
+def test_weighing_is_a_product_and_a_sum(seed, size, alike):
+    rng = np.random.default_rng(seed)
+    table, weights = (rng.normal(size=(12, width)).astype(np.float32) for width in (size, 1 if alike else size))
+    wanted = table * weights
+    total = kernels.weighted(table, weights)
+    assert table.tolist() == wanted.tolist()
+    np.testing.assert_allclose(total, wanted.sum(axis=0), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="do not fit"):
+        kernels.weighted(np.zeros((12, 5), np.float32), np.zeros((12, 4), np.float32))
 
 
 @STEADY

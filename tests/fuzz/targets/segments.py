@@ -93,22 +93,22 @@ def search(segment: Segment) -> None:
     if (segment.n, segment.dimension, segment.metric) != (N, DIMENSION, "cosine"):
         return
     view = View.of([segment], DIMENSION, "cosine", np.uint16, seq=7)
-    query = np.linspace(-1, 1, DIMENSION, dtype=np.float32)
+    query, few = np.linspace(-1, 1, DIMENSION, dtype=np.float32), np.arange(3, dtype=np.uint32)
     with np.errstate(all="ignore"):
         for namespace in (None, "users/", "users/1", "absent"):
             scope = view.scope(namespace, NOW)
             for exact in (False, True):
                 rows, _ = view.nearest(query, 5, scope, None, exact)
                 assert ((rows >= 0) & (rows < N)).all()
-            found = view.lexical(np.arange(3, dtype=np.uint32), 5, scope).rows
+            found = view.lexical(few, 5, scope).rows
             assert ((found >= 0) & (found < N)).all()
             rows = view.rows_in(scope)
             view.neighbours(rows, 2, scope)
             view.columns(rows)
-            for _, offsets, ids, local in (*view.token_parts(rows), *view.term_parts(rows)):
-                kernels.holding(offsets, ids, local, np.arange(3, dtype=np.uint32))
-            for _, offsets, terms, local in view.term_parts(rows):
-                kernels.phrase_scores(offsets, terms, local, np.arange(3, dtype=np.uint32), np.ones(3, np.float32))
+            for _, part, local in view.parts_of(rows):
+                kernels.holding(part.token_offsets, part.tokens, local, few)
+                kernels.holding(part.term_offsets, part.terms, local, few)
+                kernels.phrase_scores(part.term_offsets, part.terms, local, few, np.ones(3, np.float32))
             view.labels(rows)
         view.nearest(query, 5, view.scope(None, NOW, np.arange(1, 20, 2)), 10, False)
         view.plan(view.scope(None, NOW))
