@@ -173,8 +173,8 @@ AGENTMEM_CLONES
 static void scan_scores(const float *vectors, int64_t n, int64_t dim, int l2, const float *query, const int64_t *rows,
                         int64_t count, float *scores) {
     for (int64_t i = 0; i < count; i++) {
-        if (i + 2 < count && (uint64_t)rows[i + 2] < (uint64_t)n)
-            prefetch_row(vectors + rows[i + 2] * dim, dim * (int64_t)sizeof(float));
+        if (i + 4 < count && (uint64_t)rows[i + 4] < (uint64_t)n)
+            prefetch_row(vectors + rows[i + 4] * dim, dim * (int64_t)sizeof(float));
         scores[i] = (uint64_t)rows[i] < (uint64_t)n ? exact_score(vectors + rows[i] * dim, query, dim, l2) : -INFINITY;
     }
 }

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include "simd.h"
 
 typedef struct {
     const int64_t *offsets, *rows;
@@ -31,11 +32,27 @@ static inline int64_t slice_of(const words_t *w, int64_t r, int64_t *stop)
     return start;
 }
 
+enum { WORDS_AHEAD = 8 };
+
+/* Asks for the ids of a row further on, of which the offsets were asked for before. */
+static inline void words_ahead(const words_t *w, int64_t r)
+{
+    if (r + 2 * WORDS_AHEAD < w->n_rows && (uint64_t)w->rows[r + 2 * WORDS_AHEAD] < (uint64_t)w->n_offsets)
+        AGENTMEM_PREFETCH(w->offsets + w->rows[r + 2 * WORDS_AHEAD]);
+    if (r + WORDS_AHEAD < w->n_rows) {
+        int64_t stop;
+        const int64_t at = slice_of(w, r + WORDS_AHEAD, &stop);
+        AGENTMEM_PREFETCH((const char *)w->ids + at * (w->wide ? 4 : 2));
+        AGENTMEM_PREFETCH((const char *)w->ids + at * (w->wide ? 4 : 2) + 64);
+    }
+}
+
 /* Whether any of a row's ids is among the wanted ones, which are ascending. */
 static void rows_holding(const words_t *w, const uint32_t *wanted, int64_t n_wanted, uint8_t *out)
 {
     for (int64_t r = 0; r < w->n_rows; r++) {
         int64_t stop, at = slice_of(w, r, &stop);
+        words_ahead(w, r);
         out[r] = 0;
         for (; at < stop && !out[r]; at++) {
             const uint32_t id = id_at(w, at);
@@ -64,6 +81,7 @@ static void phrases_of(const words_t *w, const int64_t *query, const float *leas
     for (int64_t r = 0; r < w->n_rows; r++) {
         int64_t stop, at = slice_of(w, r, &stop), before = -1, earlier = -1;
         double score = 0;
+        words_ahead(w, r);
         memset(counts, 0, n_terms * sizeof *counts);
         for (; at < stop; at++) {
             const int64_t id = id_at(w, at);
