@@ -18,8 +18,6 @@ static int all_finite(const float *x, int64_t n)
 
 /* Tokens of floats are compared four at a time with eight query pieces at a time, two dimensions in one step: the query
    lies as (even / 2, lanes, 2), so that a pair of a token's numbers, repeated, meets the pairs of all query pieces. */
-#define MAXSIM_FLOATS 4
-
 #if defined(__GNUC__)
 typedef float pairs_t __attribute__((vector_size(8 * MAXSIM_LANES), aligned(4)));
 typedef int64_t bits_t __attribute__((vector_size(8 * MAXSIM_LANES)));
@@ -39,16 +37,16 @@ typedef struct { float at[2 * MAXSIM_LANES]; } pairs_t;
     } while (0)
 #endif
 
-/* similar[t][q] = scale_t * (token t . query piece q), for MAXSIM_FLOATS tokens. */
+/* similar[t][q] = scale_t * (token t . query piece q), for MAXSIM_TILE tokens. */
 AGENTMEM_INLINE void compare_four(const maxsim_t *m, const uint32_t *tokens, const float *query, int64_t lanes,
                                   float *rows, float *similar)
 {
     const int64_t even = m->dim + (m->dim & 1);
-    for (int t = 0; t < MAXSIM_FLOATS; t++)
+    for (int t = 0; t < MAXSIM_TILE; t++)
         memcpy(rows + t * even, m->floats + tokens[t] * m->dim, m->dim * sizeof *rows);
     const float *r0 = rows, *r1 = r0 + even, *r2 = r1 + even, *r3 = r2 + even;
     for (int64_t q = 0; q < lanes; q += MAXSIM_LANES) {
-        pairs_t sums[MAXSIM_FLOATS] = {0};
+        pairs_t sums[MAXSIM_TILE] = {0};
         const float *column = query + 2 * q;
         for (int64_t i = 0; i < even; i += 2, column += 2 * lanes) {
             PAIRS_MULTIPLY_ADD(sums[0], r0 + i, column);
@@ -56,7 +54,7 @@ AGENTMEM_INLINE void compare_four(const maxsim_t *m, const uint32_t *tokens, con
             PAIRS_MULTIPLY_ADD(sums[2], r2 + i, column);
             PAIRS_MULTIPLY_ADD(sums[3], r3 + i, column);
         }
-        for (int t = 0; t < MAXSIM_FLOATS; t++) {
+        for (int t = 0; t < MAXSIM_TILE; t++) {
             const float scale = m->scales ? m->scales[tokens[t]] : 1.0f;
             const float *sum = (const float *)&sums[t];
             for (int lane = 0; lane < MAXSIM_LANES; lane++)
@@ -69,8 +67,8 @@ AGENTMEM_CLONES
 static void compare_floats(const maxsim_t *m, const seen_t *seen, const float *query, float *rows)
 {
     const uint32_t *tokens = seen->distinct;
-    for (int64_t i = 0; i < seen->used; i += MAXSIM_FLOATS, tokens += MAXSIM_FLOATS) {
-        for (int t = MAXSIM_TILE; t < MAXSIM_TILE + MAXSIM_FLOATS; t++)
+    for (int64_t i = 0; i < seen->used; i += MAXSIM_TILE, tokens += MAXSIM_TILE) {
+        for (int t = MAXSIM_AHEAD; t < MAXSIM_AHEAD + MAXSIM_TILE; t++)
             prefetch_bytes(m->floats + tokens[t] * m->dim, m->dim * (int64_t)sizeof *m->floats);
         compare_four(m, tokens, query, seen->lanes, rows, seen->similar + i * seen->lanes);
     }
@@ -148,7 +146,7 @@ static int index_tokens(const maxsim_t *m, seen_t *seen)
     const int64_t distinct = seen->total < m->vocabulary ? seen->total : m->vocabulary;
     seen->words = take_zeros(seen, m->vocabulary / 64 + 1, sizeof *seen->words);
     seen->places = take(seen, seen->total, sizeof *seen->places);
-    seen->distinct = take(seen, distinct + 2 * MAXSIM_TILE, sizeof *seen->distinct);
+    seen->distinct = take(seen, distinct + MAXSIM_TILE + MAXSIM_AHEAD, sizeof *seen->distinct);
     if (!(seen->words && seen->places && seen->distinct))
         return 0;
     mark_tokens(m, seen);
@@ -158,10 +156,10 @@ static int index_tokens(const maxsim_t *m, seen_t *seen)
 
 static int compare_with_codes(const maxsim_t *m, seen_t *seen)
 {
-    const int64_t dim = m->dim, groups = (dim + MAXSIM_STEP - 1) / MAXSIM_STEP, padded = groups * MAXSIM_STEP;
+    const int64_t dim = m->dim, padded = (dim + MAXSIM_BLOCK - 1) / MAXSIM_BLOCK * MAXSIM_BLOCK;
     CodeQuery *pieces = take(seen, m->n_query, sizeof *pieces);
     int8_t *codes = take(seen, m->n_query, dim);
-    const codes_t c = {m->codes, dim, m->scales, pieces, m->n_query, seen->lanes, groups,
+    const codes_t c = {m->codes, dim, padded, m->scales, pieces, m->n_query, seen->lanes,
                        take_zeros(seen, padded * seen->lanes, sizeof(int16_t)),
                        take_zeros(seen, seen->lanes, sizeof(int32_t)),
                        take_zeros(seen, MAXSIM_TILE * padded, sizeof(int16_t)), m->isa};
@@ -178,7 +176,7 @@ static int compare_with_codes(const maxsim_t *m, seen_t *seen)
 static int compare_with_floats(const maxsim_t *m, seen_t *seen)
 {
     float *columns = take_zeros(seen, (m->dim + 1) * seen->lanes, sizeof *columns);
-    float *rows = take_zeros(seen, MAXSIM_FLOATS * (m->dim + 1), sizeof *rows);
+    float *rows = take_zeros(seen, MAXSIM_TILE * (m->dim + 1), sizeof *rows);
     if (!(columns && rows))
         return 0;
     for (int64_t q = 0; q < m->n_query; q++) {

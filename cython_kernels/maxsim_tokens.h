@@ -41,7 +41,7 @@ typedef struct {
     int64_t total, used, lanes; /* known tokens and distinct ones; query pieces, rounded up */
     word_t *words;       /* (vocabulary / 64 + 1,) */
     uint32_t *places;    /* (total,): the places of all rows' tokens among the distinct ones */
-    uint32_t *distinct;  /* (used,), and the last one again 2 * MAXSIM_TILE times */
+    uint32_t *distinct;  /* (used,), and the last one again MAXSIM_TILE + MAXSIM_AHEAD times */
     float *similar;      /* (used, rounded up to a tile, lanes) */
     float *factors;      /* (lanes,): what a piece's similarities are still to be multiplied with */
     void *taken[MAXSIM_TAKEN];
@@ -109,7 +109,7 @@ static void find_places(const maxsim_t *m, seen_t *seen)
             *next++ = (uint32_t)(64 * w + LOWEST_BIT(bits));
     }
     seen->used = next - seen->distinct;
-    for (int t = 0; seen->used && t < 2 * MAXSIM_TILE; t++)
+    for (int t = 0; seen->used && t < MAXSIM_TILE + MAXSIM_AHEAD; t++)
         next[t] = next[-1];
     for (int64_t t = 0; t < seen->total; t++) {
         const uint32_t token = seen->places[t];
