@@ -49,7 +49,8 @@ class Candidates:
         ancestors: which candidates stand above which in a hierarchy; None where the records carry none.
         hierarchy: the kinds of links that lead up a hierarchy; none where the records carry none.
         frame: what the same search finds without its filter, by which heads judge; those of it that pass are among the
-            rows.  None where there is no filter, or no head to judge.
+            rows.  None where there is no filter, no head to judge, or where records have links, for what a filter
+            hides must lead nowhere.
         inside: bool (m,), the rows that the search without the filter finds, as in ``Evidence``; None for all.
     """
 
@@ -81,8 +82,8 @@ def gather(
             f"mechanism {mechanism!r} needs a query vector and there is none: give embedding=..., or open the store "
             "with an embedder that knows a word of the query"
         )
-    frame, judged = None, mechanism in BY_HEADS and (ctx.text is not None or links.any(reader, view))
-    if ctx.query.filter and judged and scope.count:
+    frame, by_heads = None, mechanism in BY_HEADS and ctx.text is not None
+    if ctx.query.filter and by_heads and scope.count and not links.any(reader, view):
         frame = _gather(ctx, reader, view, view.scope(ctx.query.namespace, ctx.query.now), core, links)
     return _gather(ctx, reader, view, scope, core, links, frame)
 
@@ -99,20 +100,12 @@ def joined(found: Candidates) -> Candidates:
     sources[others], labels[others] = found.sources, found.labels
     sources[own], labels[own] = frame.sources, frame.labels
     first_round[own], inside[own] = frame.first_round, True
-    at = own.astype(np.int32)
-    climbed = frame.ancestors
-    if climbed is not None:
-        rarity = np.zeros(len(rows), np.float32)
-        rarity[own] = climbed.rarity
-        climbed = Ancestors(at[climbed.owner], at[climbed.source], at[climbed.sources], rarity)
     return replace(
         found,
         rows=rows,
         labels=labels,
         sources=sources,
         first_round=first_round,
-        links=Links(at[frame.links.owner], at[frame.links.source]),
-        ancestors=climbed,
         inside=inside,
     )
 

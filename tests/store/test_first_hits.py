@@ -82,18 +82,31 @@ def test_what_only_a_filter_lets_in_is_ranked_and_stays_behind_the_first_hit(sto
         assert len(set(scores)) > 5, "those far below all candidates are told from each other"
 
 
-def test_sessions_and_links_are_judged_as_without_the_filter():
+def test_sessions_are_judged_as_without_the_filter():
     with agentmem.MemoryStore(":memory:") as store:
         draw = random.Random(3)
         notes = texts(5, 200)
         for place, note in enumerate(notes):
-            links = [("about", notes[place - draw.randrange(1, 9)])] if place > 10 else None
-            store.add(note, id=note, thread="t", session=place // 5, position=place, links=links,
-                      metadata={"part": draw.randrange(3)})  # fmt: skip
+            part = {"part": draw.randrange(3)}
+            store.add(note, id=note, thread="t", session=place // 5, position=place, metadata=part)
         for question in (" ".join(draw.sample(note.split(), 4)) for note in notes[:40]):
             first = store.search(question, k=1)[0]
             again = store.search(question, k=1, filter={"part": first.record.metadata["part"]})[0]
             assert (again.id, again.score) == (first.id, pytest.approx(first.score, abs=1e-4))
+
+
+def test_what_a_filter_hides_leads_nowhere():
+    with agentmem.MemoryStore(":memory:") as store:
+        store.add("the harbour master of Porto", id="target")
+        store.add("who repaired the old boat", id="source", links=[("about", "target")])
+        for place, note in enumerate(texts(5, 60)):
+            store.add(note, id=f"note {place}")
+        seen, hidden = (
+            store.search("who repaired the old boat", k=60, explain=True, filter={"@id": {"$nin": ids}})
+            for ids in ([], ["source"])
+        )
+        assert next(hit for hit in seen if hit.id == "target").explanation.heads["links"] > 0
+        assert all("links" not in hit.explanation.heads for hit in hidden)
 
 
 def test_what_stands_around_a_turn_counts_though_a_filter_hides_it():
