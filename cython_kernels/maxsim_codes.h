@@ -13,7 +13,7 @@ typedef struct {
     const int8_t *table;     /* (vocabulary, dim) */
     int64_t dim, padded;     /* padded to whole blocks */
     const float *scales;     /* (vocabulary,), or NULL for 1 */
-    const CodeQuery *pieces; /* n of them, of dim bytes each */
+    const CodeQuery *pieces; /* n of them, dim bytes each, one behind the other */
     int64_t n, lanes;
     void *columns;           /* (lanes, padded) int16 or fewer: the pieces' codes as the kernel reads them, and zeros */
     int32_t *bias;           /* lanes, see dot_vnni */
