@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from agentmem.rerank.evidence import (
     QueryFeatures,
     query_features,
 )
+from agentmem.rerank.weights import HeadWeights
 from agentmem.storage.reader import Reader
 from agentmem.terms import TIME_IDS, WordPieces
 from agentmem.validation import shown
@@ -80,21 +82,16 @@ class Ranker:
         if name == "dense" and found.dense is not None:
             order = np.arange(len(found.rows))
             return fusion.Ranking(found.dense, found.dense[None], ("dense",), order, found.dense)
+        if name in ("memory-heads", "hierarchy-heads"):
+            active = self._weights.at(reader, view.seq)
+            if active.weights is not None:
+                ctx.reason += f"; learned weights {active.number}"
+            ranking = self._judged(ctx, view, scope, found, active.weights)
+            self._core.diversity.record(ranking.parts)
+            return ranking
         if name in fusion.FUSIONS:
-            every = found
-            if name in ("memory-heads", "hierarchy-heads"):
-                every = joined(found)
-                evidence, features = self.observe(ctx, view, scope, every)
-                ranking = self._by_heads(ctx, reader, view, every, evidence, features)
-                self._core.diversity.record(ranking.parts)
-            else:
-                features, evidence = query_features(None, ctx.query.now), _plain(ctx, view, found)
-                ranking = fusion.rank(name, evidence, features)
-            if config.heads:
-                ranking = _weighted(ranking, config.heads, evidence)
-            if evidence.inside is None:
-                return ranking
-            return fusion.passing(ranking, evidence, np.searchsorted(every.rows, found.rows))
+            features, evidence = query_features(None, ctx.query.now), _plain(ctx, view, found)
+            return _weighted(fusion.rank(name, evidence, features), config.heads, evidence)
         return self._attended(ctx, view, found)
 
     def choices(self, reader: Reader, view: View) -> Mapping[str, str]:
@@ -110,24 +107,39 @@ class Ranker:
         features = query_features(ctx.text, ctx.query.now, self._measured(view), idf_sum)
         return self._evidence(ctx, view, scope, found, features), features
 
+    def _judged(
+        self, ctx: SearchContext, view: View, scope: Scope, found: Candidates, weights: HeadWeights | None
+    ) -> fusion.Ranking:
+        """Rank by the heads, with learned weights or the constants.
+
+        Under a filter that passes what comes first without it, candidates are judged by those of the search without it.
+        """
+        every = joined(found)
+        evidence, features = self.observe(ctx, view, scope, every)
+        ranking = self._by_heads(ctx, view, every, evidence, features, weights)
+        ranking = _weighted(ranking, ctx.attention_config.heads, evidence)
+        if evidence.inside is None:
+            return ranking
+        places, first = np.searchsorted(every.rows, found.rows), ranking.order[evidence.inside[ranking.order]][0]
+        if first not in places:
+            return self._judged(ctx, view, scope, replace(found, frame=None), weights)
+        return fusion.passing(ranking, evidence, places, first)
+
     def _by_heads(
         self,
         ctx: SearchContext,
-        reader: Reader,
         view: View,
         found: Candidates,
         evidence: Evidence,
         features: QueryFeatures,
+        weights: HeadWeights | None,
     ) -> fusion.Ranking:
-        """Rank by the heads: with the learned weights where some are active, else with the constants."""
-        active = self._weights.at(reader, view.seq)
-        if active.weights is None:
+        if weights is None:
             return fusion.memory_heads(evidence, features)
-        ctx.reason += f"; learned weights {active.number}"
         projected = np.zeros(len(found.rows), np.float32)
-        if len(active.weights.query):
-            projected = learned.project(active.weights, ctx.embedding, learned.unit(view.vectors(found.rows)))
-        return learned.rank(evidence, features, active.weights, projected)
+        if len(weights.query):
+            projected = learned.project(weights, ctx.embedding, learned.unit(view.vectors(found.rows)))
+        return learned.rank(evidence, features, weights, projected)
 
     def _attended(self, ctx: SearchContext, view: View, found: Candidates) -> fusion.Ranking:
         """Rank by a mechanism of the catalogue alone: late interaction by the texts' tokens, any other by vectors."""
@@ -285,6 +297,8 @@ def _places(columns: Columns, declared: attention.Mechanism) -> NDArray[np.float
 
 
 def _weighted(ranking: fusion.Ranking, factors: dict[str, float], evidence: Evidence) -> fusion.Ranking:
+    if not factors:
+        return ranking
     unknown = sorted(set(factors) - set(ranking.head_names))
     if unknown:
         raise InvalidInput(f"no head is called {unknown[0]!r}; there are {', '.join(ranking.head_names)}")

@@ -62,18 +62,24 @@ LEAD = 1e-3
 """Points by which the first hit stays ahead of what only a filter lets in."""
 
 
-def passing(ranking: Ranking, evidence: Evidence, places: NDArray[np.int64]) -> Ranking:
-    """Return the ranking of the candidates that pass a filter, int64 (n,) places among all.
+def passing(
+    ranking: Ranking, evidence: Evidence, places: NDArray[np.int64], first: NDArray[np.int64] | np.int64
+) -> Ranking:
+    """Return the ranking of the candidates that pass a filter.
 
-    A filter does not change what comes first: what the search without it does not find stays behind its first hit,
-    where that passes, by points taken off its first head.
+    A filter does not change what comes first: what the search without it does not find stays behind its first hit, by
+    points taken off its first head.
+
+    Args:
+        ranking: of all candidates.
+        evidence: of them, with ``inside``.
+        places: int64 (n,), those that pass, ``first`` among them.
+        first: the one that comes first without the filter.
     """
     assert evidence.inside is not None
-    inside, table = evidence.inside[places], ranking.parts[:, places]
-    first = ranking.order[evidence.inside[ranking.order]][:1]
-    if np.isin(first, places).any():
-        ahead = np.maximum(ranking.scores[places] - ranking.scores[first] + np.float32(LEAD), 0)
-        table[0] -= np.where(inside, np.float32(0), ahead)
+    table = ranking.parts[:, places]
+    ahead = np.maximum(ranking.scores[places] - ranking.scores[first] + np.float32(LEAD), 0)
+    table[0] -= np.where(evidence.inside[places], np.float32(0), ahead)
     scores, dense = table.sum(axis=0), evidence.dense[places]
     return Ranking(scores, table, ranking.head_names, kernels.order(scores, dense, evidence.labels[places]), dense)
 
