@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pickle
 import weakref
-from collections.abc import Mapping, Sequence
-from itertools import repeat
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count, repeat
 from math import copysign
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from agentmem import validation as check
 from agentmem.candidates import Candidates, gather
 from agentmem.core import StoreCore
 from agentmem.errors import NotFound, StoreClosed
-from agentmem.hooks import SearchContext
+from agentmem.hooks import AttentionConfig, SearchContext
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
 from agentmem.links import LinkedRecords
@@ -148,9 +148,11 @@ class Searcher:
                     return list(kept)
             hits, ctx = self._ranked(ctx, reader, view, watch)
             next_expiry = reader.next_expiry(query.now) if key is not None else None
-        ctx.hits = hits
-        ctx = core.hooks.run("post-retrieval", ctx)
-        hits = _page(ctx.hits, query)
+        if core.hooks.registered("post-retrieval"):
+            ctx.hits = hits
+            ctx = core.hooks.run("post-retrieval", ctx)
+            hits = ctx.hits
+        hits = _page(hits, query)
         if key is not None:
             core.cache.put(key, tuple(hits), view.seq, query.now, next_expiry)
         watch.stop(f"search.total.{ctx.attention_config.mechanism}")
@@ -179,9 +181,8 @@ class Searcher:
 
     def _context(self, query: Query) -> SearchContext:
         breadth = (query.k + query.offset) * self._core.candidates
-        ctx = SearchContext(query, query.text, query.embedding, breadth, query.ef)
-        ctx.attention_config.mechanism = query.mechanism
-        return ctx
+        config = AttentionConfig(query.mechanism)
+        return SearchContext(query, query.text, query.embedding, breadth, query.ef, attention_config=config)
 
     def _ranked(
         self, ctx: SearchContext, reader: Reader, view: View, watch: StopWatch
@@ -201,22 +202,27 @@ class Searcher:
         watch.lap("search.rerank")
         reordered = bool(core.hooks.registered("post-retrieval"))
         order = ranking.order if reordered else ranking.order[: query.k + query.offset]
-        labels = found.labels[order].tolist()
+        labels: list[int] = found.labels[order].tolist()
         records = reader.fetch(labels)
         watch.lap("search.fetch")
         if len(records) != len(labels):
             live = {record.label for record in records}
             order = order[[label in live for label in labels]]
-        explanations: list[Explanation | None] = [None] * len(records)
+        explanations: Iterable[Explanation | None] = repeat(None)
         if query.explain:
             explanations = [_explain(ranking, found, place, ctx) for place in order.tolist()]
-        origins = repeat(Origin(self._store, query))
-        ranks = range(1, len(records) + 1)
         scores: list[float] = ranking.scores[order].tolist()
-        cosines = _cosines(ctx.embedding, view, found.rows[order], ranking.dense[order])
-        shares = relevances(ctx.attention_config.mechanism, view.metric, scores)
-        ranked = zip(records, scores, ranks, explanations, origins, cosines, shares, strict=False)
-        return [tuple.__new__(Hit, fields) for fields in ranked], ctx
+        fields = zip(
+            records,
+            scores,
+            count(1),
+            explanations,
+            repeat(Origin(self._store, query)),
+            _cosines(ctx.embedding, view, found.rows, ranking.dense, order),
+            relevances(ctx.attention_config.mechanism, view.metric, scores),
+            strict=False,
+        )
+        return list(map(tuple.__new__, repeat(Hit), fields)), ctx
 
     def scope(
         self, reader: Reader, view: View, namespace: str | None, filter: Mapping[str, Any] | None, now: float
@@ -302,12 +308,18 @@ def _page(hits: list[Hit], query: Query) -> list[Hit]:
     return [hit if hit.rank == rank else hit._replace(rank=rank) for rank, hit in enumerate(page, query.offset + 1)]
 
 
-def _cosines(embedding: Float32 | None, view: View, rows: Int64, dense: Float32) -> Sequence[float | None]:
-    """Return the cosine of the query's vector and each row's; None where one of them has none, or one of length 0."""
+def _cosines(
+    embedding: Float32 | None, view: View, rows: Int64, dense: Float32, order: Int64
+) -> Sequence[float | None]:
+    """Return the cosine of the query's vector and each row's, in an order of them.
+
+    None where one of the two has no vector, or one of length 0.
+    """
     if embedding is None:
-        return [None] * len(rows)
-    cosines: NDArray[np.floating] = dense
+        return [None] * len(order)
+    cosines: NDArray[np.floating] = dense[order]
     if view.metric != "cosine":
+        rows = rows[order]
         vectors, query = view.vectors(rows).astype(np.float64), embedding.astype(np.float64)
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors) * (query @ query))
         cosines = np.divide(vectors @ query, lengths, out=np.full(len(rows), np.nan), where=lengths > 0)

@@ -28,55 +28,45 @@ class KeptRecords:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rows: dict[int, Row] = {}
-        self._flat: dict[int, dict[str, Any]] = {}
-        """Metadata that was parsed and has nothing nested, so that a copy is the caller's own."""
+        self._records: dict[int, Record] = {}
+        """The metadata is nobody else's: a copy where it has nothing nested, else the JSON text, to be parsed anew."""
+        self._sizes: dict[int, int] = {}
         self._bytes = 0
 
     def get(self, labels: Sequence[int]) -> list[Record | None]:
         """Return the records with these labels, their metadata the caller's own; None for each that is not kept."""
         found: list[Record | None] = []
-        for label in labels:
-            row = self._rows.get(label)
-            if row is None:
-                found.append(None)
-                continue
-            metadata = self._flat.get(label)
-            own = self._parsed(label, row[2]) if metadata is None else metadata.copy()
-            found.append(record_of(row, own))
+        for record in map(self._records.get, labels):
+            if record is not None:
+                kept: Any = record[2]
+                record = record_of(record, kept.copy() if type(kept) is dict else load(kept))
+            found.append(record)
         return found
 
-    def _parsed(self, label: int, text: str) -> dict[str, Any]:
-        metadata: dict[str, Any] = load(text)
-        if not any(isinstance(value, (dict, list)) for value in metadata.values()):
-            self._flat[label] = metadata.copy()
-        return metadata
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """Keep records."""
+    def add(self, rows: Sequence[Row], records: Sequence[Record]) -> None:
+        """Keep records, which were made of these rows."""
         with self._lock:
-            for row in rows:
-                size = _size(row)
-                if size <= LARGEST and row[12] not in self._rows:
-                    self._rows[row[12]] = row
+            for row, record in zip(rows, records, strict=True):
+                label, metadata = row[12], row[2]
+                size = _OVERHEAD + len(row[1] or "") + len(metadata)
+                if size <= LARGEST and label not in self._records:
+                    flat = "[" not in metadata and metadata.count("{") == 1
+                    self._records[label] = record_of(row, record[2].copy() if flat else metadata)
+                    self._sizes[label] = size
                     self._bytes += size
             while self._bytes > BYTES:
-                oldest = next(iter(self._rows))
-                self._bytes -= _size(self._rows.pop(oldest))
-                self._flat.pop(oldest, None)
+                oldest = next(iter(self._records))
+                del self._records[oldest]
+                self._bytes -= self._sizes.pop(oldest)
 
     def clear(self) -> None:
         """Forget everything, as after deleted text was overwritten on disk."""
         with self._lock:
-            self._rows.clear()
-            self._flat.clear()
+            self._records.clear()
+            self._sizes.clear()
             self._bytes = 0
 
 
-def record_of(row: Row, metadata: dict[str, Any]) -> Record:
-    """Return the record of a row with its metadata parsed."""
+def record_of(row: Row, metadata: Any) -> Record:
+    """Return the record of a row, or of another record, with other metadata."""
     return tuple.__new__(Record, (row[0], row[1], metadata, *row[3:]))
-
-
-def _size(row: Row) -> int:
-    return _OVERHEAD + len(row[1] or "") + len(row[2])

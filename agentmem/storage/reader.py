@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -69,27 +69,24 @@ class Reader:
 
     def seq(self) -> int:
         """Return the number of the last change, 0 for none."""
-        return self.connection.first("SELECT max(seq) FROM changes") or 0
+        return self.connection.all("SELECT max(seq) FROM changes")[0][0] or 0
 
     def fetch(self, labels: Sequence[int] | Int64) -> list[Record]:
         """Return the records with these labels, in their order; labels that are not live are left out."""
         wanted = labels.tolist() if isinstance(labels, np.ndarray) else [int(label) for label in labels]
-        if self._kept is None:
-            records = self._fresh(wanted)
-        else:
-            records = self._kept.get(wanted)
-            if None in records:
-                fresh = iter(self._fresh([label for label, kept in zip(wanted, records, strict=True) if kept is None]))
-                records = [kept or next(fresh) for kept in records]
-        return [record for record in records if record is not None]
+        records: list[Record | None] = [None] * len(wanted) if self._kept is None else self._kept.get(wanted)
+        if None not in records:
+            return cast(list[Record], records)
+        fresh = self._fresh([label for label, kept in zip(wanted, records, strict=True) if kept is None])
+        found = [kept or fresh.get(label) for label, kept in zip(wanted, records, strict=True)]
+        return [record for record in found if record is not None]
 
-    def _fresh(self, labels: list[int]) -> list[Record | None]:
+    def _fresh(self, labels: list[int]) -> dict[int, Record]:
         rows = self._chunked(_RECORDS, "label", labels)
         records = self._records(rows)
         if self._kept is not None:
-            self._kept.add(rows)
-        found = {record.label: record for record in records}
-        return [found.get(label) for label in labels]
+            self._kept.add(rows, records)
+        return {record[12]: record for record in records}
 
     def get(self, ids: Sequence[str]) -> list[Record | None]:
         """Return the records with these ids, in their order; None where there is none."""
