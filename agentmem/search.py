@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import count, repeat
+from itertools import compress, count, repeat
 from math import copysign
 from typing import Any, NamedTuple
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem import validation as check
-from agentmem.candidates import Candidates, gather
+from agentmem.candidates import Candidates, gather, similarity
 from agentmem.core import StoreCore
 from agentmem.errors import NotFound, StoreClosed
-from agentmem.hooks import AttentionConfig, SearchContext
+from agentmem.hooks import BY_DEFAULT, AttentionConfig, SearchContext
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
 from agentmem.links import LinkedRecords
@@ -191,6 +191,8 @@ class Searcher:
         query = ctx.query
         scope = self.scope(reader, view, query.namespace, query.filter, query.now)
         watch.lap("search.scope")
+        if ctx.embedding is not None and self._by_vectors_alone(ctx, reader, view):
+            return self._nearest(ctx, ctx.embedding, reader, view, scope, watch), ctx
         found = gather(ctx, reader, view, scope, core, self._links)
         ctx.hierarchy = found.hierarchy
         if ctx.attention_config.mechanism == "auto":
@@ -199,30 +201,70 @@ class Searcher:
         ctx = core.hooks.run("intelligence", ctx)
         watch.lap("search.intelligence")
         ranking = self._ranker.rank(ctx, reader, view, scope, found)
-        watch.lap("search.rerank")
         reordered = bool(core.hooks.registered("post-retrieval"))
         order = ranking.order if reordered else ranking.order[: query.k + query.offset]
-        labels: list[int] = found.labels[order].tolist()
-        records = reader.fetch(labels)
-        watch.lap("search.fetch")
-        if len(records) != len(labels):
-            live = {record.label for record in records}
-            order = order[[label in live for label in labels]]
         explanations: Iterable[Explanation | None] = repeat(None)
         if query.explain:
             explanations = [_explain(ranking, found, place, ctx) for place in order.tolist()]
-        scores: list[float] = ranking.scores[order].tolist()
+        watch.lap("search.rerank")
+        rows, labels, scores, dense = (each[order] for each in (found.rows, found.labels, ranking.scores, ranking.dense))
+        return self._hits(ctx, reader, view, rows, labels, scores, dense, explanations, watch), ctx
+
+    def _by_vectors_alone(self, ctx: SearchContext, reader: Reader, view: View) -> bool:
+        """Say whether the nearest vectors are the candidates, in their order, and nobody asks for more of them."""
+        hooks, mechanism = self._core.hooks, ctx.attention_config.mechanism
+        if mechanism != "dense" and (mechanism != "auto" or ctx.text is not None):
+            return False
+        if ctx.query.explain or hooks.registered("post-retrieval") or hooks.registered("intelligence") != BY_DEFAULT:
+            return False
+        return mechanism == "dense" or not (self._links.any(reader, view) and self._links.hierarchy(reader, view).kinds)
+
+    def _nearest(
+        self, ctx: SearchContext, embedding: Float32, reader: Reader, view: View, scope: Scope, watch: StopWatch
+    ) -> list[Hit]:
+        """Return the hits of a search by vectors alone: what ``gather`` and ``Ranker`` make, of those asked for."""
+        query = ctx.query
+        rows, scores = view.nearest(embedding, ctx.candidates, scope, ctx.ef, query.exact)
+        watch.lap("search.candidates")
+        self._core.hooks.run("intelligence", ctx)
+        watch.lap("search.intelligence")
+        rows, scores = rows[: query.k + query.offset], similarity(view, scores[: query.k + query.offset])
+        labels = view.labels(rows)
+        watch.lap("search.rerank")
+        return self._hits(ctx, reader, view, rows, labels, scores, scores, repeat(None), watch)
+
+    def _hits(
+        self,
+        ctx: SearchContext,
+        reader: Reader,
+        view: View,
+        rows: Int64,
+        labels: Int64,
+        scores: Float32,
+        dense: Float32,
+        explanations: Iterable[Explanation | None],
+        watch: StopWatch,
+    ) -> list[Hit]:
+        """Return the hits of ranked rows, best first; records that are gone are left out."""
+        wanted: list[int] = labels.tolist()
+        records = reader.fetch(wanted)
+        watch.lap("search.fetch")
+        if len(records) != len(wanted):
+            live = {record.label for record in records}
+            there = [label in live for label in wanted]
+            rows, scores, dense, explanations = rows[there], scores[there], dense[there], compress(explanations, there)
+        points: list[float] = scores.tolist()
         fields = zip(
             records,
-            scores,
+            points,
             count(1),
             explanations,
-            repeat(Origin(self._store, query)),
-            _cosines(ctx.embedding, view, found.rows, ranking.dense, order),
-            relevances(ctx.attention_config.mechanism, view.metric, scores),
+            repeat(Origin(self._store, ctx.query)),
+            _cosines(ctx.embedding, view, rows, dense),
+            relevances(ctx.attention_config.mechanism, view.metric, points),
             strict=False,
         )
-        return list(map(tuple.__new__, repeat(Hit), fields)), ctx
+        return list(map(tuple.__new__, repeat(Hit), fields))
 
     def scope(
         self, reader: Reader, view: View, namespace: str | None, filter: Mapping[str, Any] | None, now: float
@@ -305,21 +347,15 @@ def _page(hits: list[Hit], query: Query) -> list[Hit]:
     if query.min_score is not None:
         hits = [hit for hit in hits if hit.score >= query.min_score]
     page = hits[query.offset : query.offset + query.k]
-    return [hit if hit.rank == rank else hit._replace(rank=rank) for rank, hit in enumerate(page, query.offset + 1)]
+    return [hit if hit[2] == rank else hit._replace(rank=rank) for rank, hit in enumerate(page, query.offset + 1)]
 
 
-def _cosines(
-    embedding: Float32 | None, view: View, rows: Int64, dense: Float32, order: Int64
-) -> Sequence[float | None]:
-    """Return the cosine of the query's vector and each row's, in an order of them.
-
-    None where one of the two has no vector, or one of length 0.
-    """
+def _cosines(embedding: Float32 | None, view: View, rows: Int64, dense: Float32) -> Sequence[float | None]:
+    """Return the cosine of the query's vector and each row's; None where one of them has none, or one of length 0."""
     if embedding is None:
-        return [None] * len(order)
-    cosines: NDArray[np.floating] = dense[order]
+        return [None] * len(rows)
+    cosines: NDArray[np.floating] = dense
     if view.metric != "cosine":
-        rows = rows[order]
         vectors, query = view.vectors(rows).astype(np.float64), embedding.astype(np.float64)
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors) * (query @ query))
         cosines = np.divide(vectors @ query, lengths, out=np.full(len(rows), np.nan), where=lengths > 0)

@@ -13,8 +13,8 @@ BYTES = 8 << 20
 """So much text and metadata is kept at most; the oldest goes first."""
 LARGEST = 64 << 10
 """A record with more than this is read anew each time."""
-_OVERHEAD = 800
-"""What a kept record costs besides its text and metadata: strings, numbers, a tuple, entries of dictionaries."""
+_OVERHEAD = 1000
+"""What a kept record costs besides its text and metadata: strings, numbers, tuples, dictionaries."""
 
 Row = Sequence[Any]
 """The fields of ``Record`` in their order, metadata as JSON text."""
@@ -28,42 +28,41 @@ class KeptRecords:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._records: dict[int, Record] = {}
-        """The metadata is nobody else's: a copy where it has nothing nested, else the JSON text, to be parsed anew."""
-        self._sizes: dict[int, int] = {}
+        self._kept: dict[int, tuple[Record, dict[str, Any] | str, int]] = {}
+        """Records, metadata of which nobody else has a part, and bytes.
+
+        Metadata is a copy where it has nothing nested; else it is the JSON text, which is parsed each time.
+        """
         self._bytes = 0
 
     def get(self, labels: Sequence[int]) -> list[Record | None]:
         """Return the records with these labels, their metadata the caller's own; None for each that is not kept."""
         found: list[Record | None] = []
-        for record in map(self._records.get, labels):
-            if record is not None:
-                kept: Any = record[2]
-                record = record_of(record, kept.copy() if type(kept) is dict else load(kept))
-            found.append(record)
+        for kept in map(self._kept.get, labels):
+            if kept is None:
+                found.append(None)
+            else:
+                record, metadata, _ = kept
+                found.append(record_of(record, load(metadata) if type(metadata) is str else metadata.copy()))
         return found
 
     def add(self, rows: Sequence[Row], records: Sequence[Record]) -> None:
         """Keep records, which were made of these rows."""
         with self._lock:
             for row, record in zip(rows, records, strict=True):
-                label, metadata = row[12], row[2]
-                size = _OVERHEAD + len(row[1] or "") + len(metadata)
-                if size <= LARGEST and label not in self._records:
-                    flat = "[" not in metadata and metadata.count("{") == 1
-                    self._records[label] = record_of(row, record[2].copy() if flat else metadata)
-                    self._sizes[label] = size
+                text, label = row[2], row[12]
+                size = _OVERHEAD + len(row[1] or "") + len(text)
+                if size <= LARGEST and label not in self._kept:
+                    nested = "[" in text or text.count("{") > 1
+                    self._kept[label] = (record, text if nested else record[2].copy(), size)
                     self._bytes += size
             while self._bytes > BYTES:
-                oldest = next(iter(self._records))
-                del self._records[oldest]
-                self._bytes -= self._sizes.pop(oldest)
+                self._bytes -= self._kept.pop(next(iter(self._kept)))[2]
 
     def clear(self) -> None:
         """Forget everything, as after deleted text was overwritten on disk."""
         with self._lock:
-            self._records.clear()
-            self._sizes.clear()
+            self._kept.clear()
             self._bytes = 0
 
 
