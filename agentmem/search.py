@@ -117,6 +117,24 @@ class Observation(NamedTuple):
     rivals: Int64
 
 
+class _Best(NamedTuple):
+    """Ranked rows, best first.
+
+    Attributes:
+        rows: int64 (m,).
+        labels: int64 (m,).
+        scores: float32 (m,).
+        dense: float32 (m,), their similarity to the query's vector; NaN where there is none.
+        explanations: m of them, or None for ever.
+    """
+
+    rows: Int64
+    labels: Int64
+    scores: Float32
+    dense: Float32
+    explanations: Iterable[Explanation | None]
+
+
 class Searcher:
     """Runs searches for one store."""
 
@@ -207,8 +225,8 @@ class Searcher:
         if query.explain:
             explanations = [_explain(ranking, found, place, ctx) for place in order.tolist()]
         watch.lap("search.rerank")
-        rows, labels, scores, dense = (each[order] for each in (found.rows, found.labels, ranking.scores, ranking.dense))
-        return self._hits(ctx, reader, view, rows, labels, scores, dense, explanations, watch), ctx
+        best = _Best(found.rows[order], found.labels[order], ranking.scores[order], ranking.dense[order], explanations)
+        return self._hits(ctx, reader, view, best, watch), ctx
 
     def _by_vectors_alone(self, ctx: SearchContext, reader: Reader, view: View) -> bool:
         """Say whether the nearest vectors are the candidates, in their order, and nobody asks for more of them."""
@@ -231,21 +249,11 @@ class Searcher:
         rows, scores = rows[: query.k + query.offset], similarity(view, scores[: query.k + query.offset])
         labels = view.labels(rows)
         watch.lap("search.rerank")
-        return self._hits(ctx, reader, view, rows, labels, scores, scores, repeat(None), watch)
+        return self._hits(ctx, reader, view, _Best(rows, labels, scores, scores, repeat(None)), watch)
 
-    def _hits(
-        self,
-        ctx: SearchContext,
-        reader: Reader,
-        view: View,
-        rows: Int64,
-        labels: Int64,
-        scores: Float32,
-        dense: Float32,
-        explanations: Iterable[Explanation | None],
-        watch: StopWatch,
-    ) -> list[Hit]:
-        """Return the hits of ranked rows, best first; records that are gone are left out."""
+    def _hits(self, ctx: SearchContext, reader: Reader, view: View, best: _Best, watch: StopWatch) -> list[Hit]:
+        """Return the hits of ranked rows; records that are gone are left out."""
+        rows, labels, scores, dense, explanations = best
         wanted: list[int] = labels.tolist()
         records = reader.fetch(wanted)
         watch.lap("search.fetch")

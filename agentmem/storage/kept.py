@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 from agentmem.records import Record
@@ -28,44 +29,43 @@ class KeptRecords:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[int, tuple[Record, dict[str, Any] | str, int]] = {}
-        """Records, metadata of which nobody else has a part, and bytes.
-
-        Metadata is a copy where it has nothing nested; else it is the JSON text, which is parsed each time.
-        """
+        self._rows: dict[int, Row] = {}
+        self._flat: dict[int, dict[str, Any]] = {}
+        """Metadata that has nothing nested, so that a copy is the caller's own; other metadata is parsed each time."""
         self._bytes = 0
 
-    def get(self, labels: Sequence[int]) -> list[Record | None]:
-        """Return the records with these labels, their metadata the caller's own; None for each that is not kept."""
-        found: list[Record | None] = []
-        for kept in map(self._kept.get, labels):
-            if kept is None:
-                found.append(None)
-            else:
-                record, metadata, _ = kept
-                found.append(record_of(record, load(metadata) if type(metadata) is str else metadata.copy()))
-        return found
+    def get(self, labels: Sequence[int]) -> list[Record]:
+        """Return those of the records with these labels that are kept, in their order, metadata the caller's own."""
+        rows = [row for row in map(self._rows.get, labels) if row is not None]
+        if not rows:
+            return []
+        columns: list[Any] = list(zip(*rows, strict=True))
+        flat = map(self._flat.get, columns[12])
+        columns[2] = [load(text) if own is None else own.copy() for own, text in zip(flat, columns[2], strict=True)]
+        return list(map(tuple.__new__, repeat(Record), zip(*columns, strict=True)))
 
-    def add(self, rows: Sequence[Row], records: Sequence[Record]) -> None:
-        """Keep records, which were made of these rows."""
+    def add(self, rows: Sequence[Row], metadata: Sequence[dict[str, Any]]) -> None:
+        """Keep records; ``metadata`` is that of the rows, parsed."""
         with self._lock:
-            for row, record in zip(rows, records, strict=True):
-                text, label = row[2], row[12]
-                size = _OVERHEAD + len(row[1] or "") + len(text)
-                if size <= LARGEST and label not in self._kept:
-                    nested = "[" in text or text.count("{") > 1
-                    self._kept[label] = (record, text if nested else record[2].copy(), size)
+            for row, parsed in zip(rows, metadata, strict=True):
+                size, text, label = _size(row), row[2], row[12]
+                if size <= LARGEST and label not in self._rows:
+                    self._rows[label] = row
                     self._bytes += size
+                    if "[" not in text and text.count("{") == 1:
+                        self._flat[label] = parsed.copy()
             while self._bytes > BYTES:
-                self._bytes -= self._kept.pop(next(iter(self._kept)))[2]
+                oldest = next(iter(self._rows))
+                self._bytes -= _size(self._rows.pop(oldest))
+                self._flat.pop(oldest, None)
 
     def clear(self) -> None:
         """Forget everything, as after deleted text was overwritten on disk."""
         with self._lock:
-            self._kept.clear()
+            self._rows.clear()
+            self._flat.clear()
             self._bytes = 0
 
 
-def record_of(row: Row, metadata: Any) -> Record:
-    """Return the record of a row, or of another record, with other metadata."""
-    return tuple.__new__(Record, (row[0], row[1], metadata, *row[3:]))
+def _size(row: Row) -> int:
+    return _OVERHEAD + len(row[1] or "") + len(row[2])
