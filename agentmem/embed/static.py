@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,8 +111,7 @@ def _tokenise(model: _Model, text: str) -> TokenIds:
     """
     pieces = _pieces()
     words = [text] if _NOT_PLAIN(text) else _PLAIN_WORDS(text.lower())
-    ids = [token for word in words for token in pieces[word]]
-    return np.array(ids, model.id_type)
+    return np.array(list(chain.from_iterable(map(pieces.__getitem__, words))), model.id_type)
 
 
 def _pool(model: _Model, ids: TokenIds, out: Float32) -> None:
