@@ -36,12 +36,11 @@ class _Snapshot:
         self._read = database.read()
 
     def __enter__(self) -> tuple[Reader, View]:
-        private = self._database.in_transaction()
         missing: set[str] = set()
         while True:
             reader = self._read.__enter__()
             try:
-                view = self._index.view(reader, missing, private=private)
+                view = self._index.view(reader, missing, private=self._read.private)
             except BaseException as error:
                 self._read.__exit__(type(error), error, error.__traceback__)
                 raise

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from agentmem.errors import HookFailed, InvalidInput
 from agentmem.records import Float32, Hit, Query
@@ -124,6 +124,10 @@ def choose_mechanism(ctx: SearchContext) -> SearchContext:
     return ctx
 
 
+BY_DEFAULT: tuple[Hook, ...] = (choose_mechanism,)
+"""The intelligence hooks of a store where nobody has registered or taken away any."""
+
+
 class HookRegistry:
     """The hooks of one store.
 
@@ -140,7 +144,7 @@ class HookRegistry:
         self.version = 0
         self._hooks: dict[Point, tuple[Hook, ...]] = {
             "pre-retrieval": (profile_query,),
-            "intelligence": (choose_mechanism,),
+            "intelligence": BY_DEFAULT,
             "post-retrieval": (),
         }
 
@@ -176,7 +180,8 @@ class HookRegistry:
 
     def registered(self, point: str) -> tuple[Hook, ...]:
         """Return the hooks of a point in the order in which they run."""
-        return self._hooks[self._point(point)]
+        known = self._hooks.get(cast(Point, point))
+        return self._hooks[self._point(point)] if known is None else known
 
     def run(self, point: Point, ctx: SearchContext) -> SearchContext:
         """Send a context through the hooks of a point.

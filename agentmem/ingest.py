@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ WITHOUT: Any = object()
 """As a draft's embedding: the record has no vector and gets none, though it has a text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A record as the caller gave it, not yet looked at; the fields are those of ``MemoryStore.add``.
 
     A record that was written before brings its ``updated_at`` and ``expires_at`` (which goes before ``ttl``), as

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pickle
 import weakref
-from collections.abc import Mapping, Sequence
-from itertools import repeat
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress, count, repeat
 from math import copysign
 from typing import Any, NamedTuple
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem import validation as check
-from agentmem.candidates import Candidates, gather
+from agentmem.candidates import Candidates, gather, similarity
 from agentmem.core import StoreCore
 from agentmem.errors import NotFound, StoreClosed
-from agentmem.hooks import SearchContext
+from agentmem.hooks import BY_DEFAULT, AttentionConfig, SearchContext
 from agentmem.index.scope import Scope
 from agentmem.index.view import View
 from agentmem.links import LinkedRecords
@@ -117,6 +117,24 @@ class Observation(NamedTuple):
     rivals: Int64
 
 
+class _Best(NamedTuple):
+    """Ranked rows, best first.
+
+    Attributes:
+        rows: int64 (m,).
+        labels: int64 (m,).
+        scores: float32 (m,).
+        dense: float32 (m,), their similarity to the query's vector; NaN where there is none.
+        explanations: m of them, or None for ever.
+    """
+
+    rows: Int64
+    labels: Int64
+    scores: Float32
+    dense: Float32
+    explanations: Iterable[Explanation | None]
+
+
 class Searcher:
     """Runs searches for one store."""
 
@@ -148,9 +166,11 @@ class Searcher:
                     return list(kept)
             hits, ctx = self._ranked(ctx, reader, view, watch)
             next_expiry = reader.next_expiry(query.now) if key is not None else None
-        ctx.hits = hits
-        ctx = core.hooks.run("post-retrieval", ctx)
-        hits = _page(ctx.hits, query)
+        if core.hooks.registered("post-retrieval"):
+            ctx.hits = hits
+            ctx = core.hooks.run("post-retrieval", ctx)
+            hits = ctx.hits
+        hits = _page(hits, query)
         if key is not None:
             core.cache.put(key, tuple(hits), view.seq, query.now, next_expiry)
         watch.stop(f"search.total.{ctx.attention_config.mechanism}")
@@ -179,9 +199,8 @@ class Searcher:
 
     def _context(self, query: Query) -> SearchContext:
         breadth = (query.k + query.offset) * self._core.candidates
-        ctx = SearchContext(query, query.text, query.embedding, breadth, query.ef)
-        ctx.attention_config.mechanism = query.mechanism
-        return ctx
+        config = AttentionConfig(query.mechanism)
+        return SearchContext(query, query.text, query.embedding, breadth, query.ef, attention_config=config)
 
     def _ranked(
         self, ctx: SearchContext, reader: Reader, view: View, watch: StopWatch
@@ -190,6 +209,8 @@ class Searcher:
         query = ctx.query
         scope = self.scope(reader, view, query.namespace, query.filter, query.now)
         watch.lap("search.scope")
+        if ctx.embedding is not None and self._by_vectors_alone(ctx, reader, view):
+            return self._nearest(ctx, ctx.embedding, reader, view, scope, watch), ctx
         found = gather(ctx, reader, view, scope, core, self._links)
         ctx.hierarchy = found.hierarchy
         if ctx.attention_config.mechanism == "auto":
@@ -198,25 +219,60 @@ class Searcher:
         ctx = core.hooks.run("intelligence", ctx)
         watch.lap("search.intelligence")
         ranking = self._ranker.rank(ctx, reader, view, scope, found)
-        watch.lap("search.rerank")
         reordered = bool(core.hooks.registered("post-retrieval"))
         order = ranking.order if reordered else ranking.order[: query.k + query.offset]
-        labels = found.labels[order].tolist()
-        records = reader.fetch(labels)
-        watch.lap("search.fetch")
-        if len(records) != len(labels):
-            live = {record.label for record in records}
-            order = order[[label in live for label in labels]]
-        explanations: list[Explanation | None] = [None] * len(records)
+        explanations: Iterable[Explanation | None] = repeat(None)
         if query.explain:
             explanations = [_explain(ranking, found, place, ctx) for place in order.tolist()]
-        origins = repeat(Origin(self._store, query))
-        ranks = range(1, len(records) + 1)
-        scores: list[float] = ranking.scores[order].tolist()
-        cosines = _cosines(ctx.embedding, view, found.rows[order], ranking.dense[order])
-        shares = relevances(ctx.attention_config.mechanism, view.metric, scores)
-        ranked = zip(records, scores, ranks, explanations, origins, cosines, shares, strict=False)
-        return [tuple.__new__(Hit, fields) for fields in ranked], ctx
+        watch.lap("search.rerank")
+        best = _Best(found.rows[order], found.labels[order], ranking.scores[order], ranking.dense[order], explanations)
+        return self._hits(ctx, reader, view, best, watch), ctx
+
+    def _by_vectors_alone(self, ctx: SearchContext, reader: Reader, view: View) -> bool:
+        """Say whether the nearest vectors are the candidates, in their order, and nobody asks for more of them."""
+        hooks, mechanism = self._core.hooks, ctx.attention_config.mechanism
+        if mechanism != "dense" and (mechanism != "auto" or ctx.text is not None):
+            return False
+        if ctx.query.explain or hooks.registered("post-retrieval") or hooks.registered("intelligence") != BY_DEFAULT:
+            return False
+        return mechanism == "dense" or not (self._links.any(reader, view) and self._links.hierarchy(reader, view).kinds)
+
+    def _nearest(
+        self, ctx: SearchContext, embedding: Float32, reader: Reader, view: View, scope: Scope, watch: StopWatch
+    ) -> list[Hit]:
+        """Return the hits of a search by vectors alone: what ``gather`` and ``Ranker`` make, of those asked for."""
+        query = ctx.query
+        rows, scores = view.nearest(embedding, ctx.candidates, scope, ctx.ef, query.exact)
+        watch.lap("search.candidates")
+        self._core.hooks.run("intelligence", ctx)
+        watch.lap("search.intelligence")
+        rows, scores = rows[: query.k + query.offset], similarity(view, scores[: query.k + query.offset])
+        labels = view.labels(rows)
+        watch.lap("search.rerank")
+        return self._hits(ctx, reader, view, _Best(rows, labels, scores, scores, repeat(None)), watch)
+
+    def _hits(self, ctx: SearchContext, reader: Reader, view: View, best: _Best, watch: StopWatch) -> list[Hit]:
+        """Return the hits of ranked rows; records that are gone are left out."""
+        rows, labels, scores, dense, explanations = best
+        wanted: list[int] = labels.tolist()
+        records = reader.fetch(wanted)
+        watch.lap("search.fetch")
+        if len(records) != len(wanted):
+            live = {record.label for record in records}
+            there = [label in live for label in wanted]
+            rows, scores, dense, explanations = rows[there], scores[there], dense[there], compress(explanations, there)
+        points: list[float] = scores.tolist()
+        fields = zip(
+            records,
+            points,
+            count(1),
+            explanations,
+            repeat(Origin(self._store, ctx.query)),
+            _cosines(ctx.embedding, view, rows, dense),
+            relevances(ctx.attention_config.mechanism, view.metric, points),
+            strict=False,
+        )
+        return list(map(tuple.__new__, repeat(Hit), fields))
 
     def scope(
         self, reader: Reader, view: View, namespace: str | None, filter: Mapping[str, Any] | None, now: float
@@ -299,7 +355,7 @@ def _page(hits: list[Hit], query: Query) -> list[Hit]:
     if query.min_score is not None:
         hits = [hit for hit in hits if hit.score >= query.min_score]
     page = hits[query.offset : query.offset + query.k]
-    return [hit if hit.rank == rank else hit._replace(rank=rank) for rank, hit in enumerate(page, query.offset + 1)]
+    return [hit if hit[2] == rank else hit._replace(rank=rank) for rank, hit in enumerate(page, query.offset + 1)]
 
 
 def _cosines(embedding: Float32 | None, view: View, rows: Int64, dense: Float32) -> Sequence[float | None]:

@@ -238,7 +238,8 @@ class MemoryStore(
         min_score: float | None,
         explain: bool,
     ) -> Query:
-        filter, namespace = check.check_scope(filter, namespace)
+        if filter is not None or namespace is not None:
+            filter, namespace = check.check_scope(filter, namespace)
         if text is not None:
             text = check.check_query(text)
         elif embedding is None:
@@ -246,16 +247,16 @@ class MemoryStore(
         if embedding is not None:
             embedding = check.check_vector(embedding, self.identity.dimension, self.identity.metric)
         return Query(
-            text=text,
-            embedding=embedding,
-            k=check.check_count(k, "k", low=1),
-            offset=check.check_count(offset, "offset", low=0),
-            namespace=namespace,
-            filter=filter,
-            mechanism=check_mechanism(mechanism),
-            ef=None if ef is None else check.check_count(ef, "ef", low=1),
-            exact=check.check_flag(exact, "exact"),
-            min_score=None if min_score is None else check.check_number(min_score, "min_score"),
-            explain=check.check_flag(explain, "explain"),
-            now=check.wall_clock(),
+            text,
+            embedding,
+            check.check_count(k, "k", low=1),
+            check.check_count(offset, "offset", low=0),
+            namespace,
+            filter,
+            check_mechanism(mechanism),
+            None if ef is None else check.check_count(ef, "ef", low=1),
+            check.check_flag(exact, "exact"),
+            None if min_score is None else check.check_number(min_score, "min_score"),
+            check.check_flag(explain, "explain"),
+            check.wall_clock(),
         )

@@ -22,6 +22,7 @@ MAX_K = 100_000
 MAX_INTEGER = 2**63 - 1
 MAX_METADATA_DEPTH = 100
 _SHOWN = 200
+_FLOAT32 = np.dtype(np.float32)
 
 
 def shown(value: object) -> str:
@@ -107,6 +108,8 @@ def check_string(value: object, name: str) -> str:
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{name} must be a string, got {type(value).__name__}")
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -222,12 +225,11 @@ def check_vector(value: object, dimension: int, metric: Metric, name: str = "emb
     Raises:
         InvalidVector: wrong dimension, NaN, infinity, a magnitude that float32 cannot hold, or zero under cosine.
     """
-    if type(value) is np.ndarray and value.dtype == np.float32 and value.shape == (dimension,):
-        vector = np.ascontiguousarray(value)
+    if type(value) is np.ndarray and value.dtype == _FLOAT32 and value.shape == (dimension,):
+        vector: Float32 = np.ascontiguousarray(value)
     else:
         vector = check_matrix([value], dimension, metric, name)[0]
-    square = float(np.dot(vector, vector))
-    if not 1e-30 < square < math.inf:
+    if not 1e-30 < vector.dot(vector) < math.inf:
         _explain_vectors(vector[None], metric, name)
     return vector
 

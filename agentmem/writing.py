@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice, repeat
 from typing import Any, Literal, cast
 
@@ -260,7 +259,7 @@ class WritingVerbs(StoreCore):
             )
         with self.database.transaction() as writer:
             first = writer.next_position(namespace, thread)
-            numbered = [replace(draft, position=first + offset) for offset, draft in enumerate(drafts)]
+            numbered = [draft._replace(position=first + offset) for offset, draft in enumerate(drafts)]
             records = self.ingest.complete(numbered)
             writer.insert_many(records, on_conflict="error")
         return [record.id for record in records]

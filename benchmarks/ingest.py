@@ -4,7 +4,7 @@
 
 Bulk: raw ``hnswlib.add_items`` beside ``add_many`` and ``optimize`` over the same vectors, with and without texts.
 Single: one ``add`` a commit, normal and full durability, beside the same rows written by bare SQL statements, and the
-disk's own rate of syncs.
+disk's own rate of syncs, of 8 kB and of as many bytes as a commit appends to SQLite's log.
 """
 
 from __future__ import annotations
@@ -140,12 +140,24 @@ def singles(folder: Path, durability: str, count: int) -> dict[str, Any]:
     return result
 
 
-def sync_rate(folder: Path, count: int = 300) -> float:
-    """Return how many appends of 8 kB the disk syncs a second."""
+def commit_bytes(folder: Path, count: int = 50) -> int:
+    """Return the bytes that a commit of one record appends to the write-ahead log, on average."""
+    vectors, texts = realistic_vectors(count, DIMENSION, seed=7), talk(count, seed=8)
+    with warm_store(folder / "log.db", "full") as store:
+        log = f"{store.path}-wal"
+        store.database.checkpoint()
+        before = os.path.getsize(log)
+        for text, vector in zip(texts, vectors, strict=True):
+            store.add(text, embedding=vector)
+        return (os.path.getsize(log) - before) // count
+
+
+def sync_rate(folder: Path, size: int = 8192, count: int = 300) -> float:
+    """Return how many appends of ``size`` bytes the disk syncs a second."""
     descriptor = os.open(folder / "sync", os.O_CREAT | os.O_WRONLY)
     started = time.perf_counter()
     for _ in range(count):
-        os.write(descriptor, bytes(8192))
+        os.write(descriptor, bytes(size))
         os.fdatasync(descriptor)
     rate = count / (time.perf_counter() - started)
     os.close(descriptor)
@@ -165,7 +177,9 @@ def main() -> None:
             "single_normal": singles(folder, "normal", 5_000),
             "single_full": singles(folder, "full", 500),
             "disk_syncs_per_second": sync_rate(folder),
+            "commit_bytes": commit_bytes(folder),
         }
+        result["disk_syncs_per_second_of_commit_bytes"] = sync_rate(folder, result["commit_bytes"])
     print("syncs a second", result["disk_syncs_per_second"])
     print(write("ingest", result))
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ FOLDER = Path(__file__).with_name("static")
 _NOT_PLAIN = re.compile(r"[^\t\n\r -Z\\^-~]").search
 """Control characters are dropped inside words, brackets may make a special token, and Unicode has rules of its own."""
 _PLAIN_WORDS = re.compile(r"[a-z0-9]+|[!-/:-@\\^-`{-~]").findall
+_IS_WORD = re.compile(r"[a-z0-9]{1,100}").fullmatch
+"""What ``_PLAIN_WORDS`` finds; longer ones are unknown to the tokenizer."""
 SLICE = 4096
 """Tokens that are pooled at a time, so that a very long text costs no more memory than this."""
 
@@ -89,6 +92,10 @@ def _pieces() -> Memo[tuple[int, ...]]:
     model = _model()
 
     def pieces(word: str) -> tuple[int, ...]:
+        if _IS_WORD(word):  # The longest piece of a word that is in the vocabulary is the word itself.
+            whole = model.tokenizer.token_to_id(word)
+            if whole is not None:
+                return (whole,)
         # One text a call: batches would run on the tokenizer's thread pool, which warns once the process forks.
         ids = model.tokenizer.encode(word, add_special_tokens=False).ids
         return tuple(token for token in ids if token not in model.ignored)
@@ -104,8 +111,7 @@ def _tokenise(model: _Model, text: str) -> TokenIds:
     """
     pieces = _pieces()
     words = [text] if _NOT_PLAIN(text) else _PLAIN_WORDS(text.lower())
-    ids = [token for word in words for token in pieces[word]]
-    return np.array(ids, model.id_type)
+    return np.array(list(chain.from_iterable(map(pieces.__getitem__, words))), model.id_type)
 
 
 def _pool(model: _Model, ids: TokenIds, out: Float32) -> None:

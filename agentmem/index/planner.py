@@ -54,7 +54,7 @@ def best_of(found: Sequence[Found], k: int) -> tuple[Int64, Float32]:
     """
     if len(found) == 1:
         part, rows, scores = found[0]
-        return rows[:k] + part.base, scores[:k]
+        return rows[:k] + part.base if part.base else rows[:k], scores[:k]
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.float32)
     scores = np.concatenate([scores for _, _, scores in found])

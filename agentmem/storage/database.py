@@ -245,7 +245,7 @@ class Database:
     def _usable(self) -> None:
         if self._closed:
             raise StoreClosed(f"{self.path} was closed; open it again")
-        if self.inherited:
+        if self._pid != os.getpid():
             raise forked(self.path)
 
     def _refusal(self) -> StoreReadOnly:
@@ -289,13 +289,17 @@ class Database:
 
 
 class _Read:
-    """One read transaction."""
+    """One read transaction.
 
-    __slots__ = ("_database", "_locked", "_pooled")
+    Attributes:
+        private: once entered, that it sees what this thread has not committed yet.
+    """
+
+    __slots__ = ("_database", "_locked", "_pooled", "private")
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._locked = False
+        self._locked = self.private = False
         self._pooled: tuple[Connection, Reader] | None = None
 
     def __enter__(self) -> Reader:
@@ -303,6 +307,7 @@ class _Read:
         database._usable()
         own = database._own_reader
         if own is not None and database._owner == get_ident():
+            self.private = True
             return own
         if own is not None and database.path == MEMORY:
             database._acquire()

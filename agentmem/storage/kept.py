@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 from agentmem.records import Record
@@ -13,8 +14,8 @@ BYTES = 8 << 20
 """So much text and metadata is kept at most; the oldest goes first."""
 LARGEST = 64 << 10
 """A record with more than this is read anew each time."""
-_OVERHEAD = 800
-"""What a kept record costs besides its text and metadata: strings, numbers, a tuple, entries of dictionaries."""
+_OVERHEAD = 1000
+"""What a kept record costs besides its text and metadata: strings, numbers, tuples, dictionaries."""
 
 Row = Sequence[Any]
 """The fields of ``Record`` in their order, metadata as JSON text."""
@@ -30,36 +31,29 @@ class KeptRecords:
         self._lock = threading.Lock()
         self._rows: dict[int, Row] = {}
         self._flat: dict[int, dict[str, Any]] = {}
-        """Metadata that was parsed and has nothing nested, so that a copy is the caller's own."""
+        """Metadata that has nothing nested, so that a copy is the caller's own; other metadata is parsed each time."""
         self._bytes = 0
 
-    def get(self, labels: Sequence[int]) -> list[Record | None]:
-        """Return the records with these labels, their metadata the caller's own; None for each that is not kept."""
-        found: list[Record | None] = []
-        for label in labels:
-            row = self._rows.get(label)
-            if row is None:
-                found.append(None)
-                continue
-            metadata = self._flat.get(label)
-            own = self._parsed(label, row[2]) if metadata is None else metadata.copy()
-            found.append(record_of(row, own))
-        return found
+    def get(self, labels: Sequence[int]) -> list[Record]:
+        """Return those of the records with these labels that are kept, in their order, metadata the caller's own."""
+        rows = [row for row in map(self._rows.get, labels) if row is not None]
+        if not rows:
+            return []
+        columns: list[Any] = list(zip(*rows, strict=True))
+        flat = map(self._flat.get, columns[12])
+        columns[2] = [load(text) if own is None else own.copy() for own, text in zip(flat, columns[2], strict=True)]
+        return list(map(tuple.__new__, repeat(Record), zip(*columns, strict=True)))
 
-    def _parsed(self, label: int, text: str) -> dict[str, Any]:
-        metadata: dict[str, Any] = load(text)
-        if not any(isinstance(value, (dict, list)) for value in metadata.values()):
-            self._flat[label] = metadata.copy()
-        return metadata
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """Keep records."""
+    def add(self, rows: Sequence[Row], metadata: Sequence[dict[str, Any]]) -> None:
+        """Keep records; ``metadata`` is that of the rows, parsed."""
         with self._lock:
-            for row in rows:
-                size = _size(row)
-                if size <= LARGEST and row[12] not in self._rows:
-                    self._rows[row[12]] = row
+            for row, parsed in zip(rows, metadata, strict=True):
+                size, text, label = _size(row), row[2], row[12]
+                if size <= LARGEST and label not in self._rows:
+                    self._rows[label] = row
                     self._bytes += size
+                    if "[" not in text and text.count("{") == 1:
+                        self._flat[label] = parsed.copy()
             while self._bytes > BYTES:
                 oldest = next(iter(self._rows))
                 self._bytes -= _size(self._rows.pop(oldest))
@@ -71,11 +65,6 @@ class KeptRecords:
             self._rows.clear()
             self._flat.clear()
             self._bytes = 0
-
-
-def record_of(row: Row, metadata: dict[str, Any]) -> Record:
-    """Return the record of a row with its metadata parsed."""
-    return tuple.__new__(Record, (row[0], row[1], metadata, *row[3:]))
 
 
 def _size(row: Row) -> int:

@@ -16,7 +16,7 @@ from agentmem.storage import feedback, manifest, staging, threads, weights
 from agentmem.storage.connection import Connection, damaged
 from agentmem.storage.filters import Sql, all_of, compile_filter, namespace_condition
 from agentmem.storage.jsontext import load_all
-from agentmem.storage.kept import KeptRecords, record_of
+from agentmem.storage.kept import KeptRecords
 from agentmem.storage.manifest import SegmentRow
 from agentmem.storage.threads import Place, Thread
 from agentmem.storage.weights import WeightsRow
@@ -69,27 +69,21 @@ class Reader:
 
     def seq(self) -> int:
         """Return the number of the last change, 0 for none."""
-        return self.connection.first("SELECT max(seq) FROM changes") or 0
+        return self.connection.all("SELECT max(seq) FROM changes")[0][0] or 0
 
     def fetch(self, labels: Sequence[int] | Int64) -> list[Record]:
         """Return the records with these labels, in their order; labels that are not live are left out."""
         wanted = labels.tolist() if isinstance(labels, np.ndarray) else [int(label) for label in labels]
-        if self._kept is None:
-            records = self._fresh(wanted)
-        else:
-            records = self._kept.get(wanted)
-            if None in records:
-                fresh = iter(self._fresh([label for label, kept in zip(wanted, records, strict=True) if kept is None]))
-                records = [kept or next(fresh) for kept in records]
-        return [record for record in records if record is not None]
-
-    def _fresh(self, labels: list[int]) -> list[Record | None]:
-        rows = self._chunked(_RECORDS, "label", labels)
-        records = self._records(rows)
+        records = [] if self._kept is None else self._kept.get(wanted)
+        if len(records) == len(wanted):
+            return records
+        found = {record[12]: record for record in records}
+        rows = self._chunked(_RECORDS, "label", [label for label in wanted if label not in found])
+        metadata = self._metadata(rows)
         if self._kept is not None:
-            self._kept.add(rows)
-        found = {record.label: record for record in records}
-        return [found.get(label) for label in labels]
+            self._kept.add(rows, metadata)
+        found.update((row[12], _record(row, parsed)) for row, parsed in zip(rows, metadata, strict=True))
+        return [found[label] for label in wanted if label in found]
 
     def get(self, ids: Sequence[str]) -> list[Record | None]:
         """Return the records with these ids, in their order; None where there is none."""
@@ -102,11 +96,13 @@ class Reader:
         return dict(self._chunked("SELECT label, id FROM records WHERE", "label", wanted))
 
     def _records(self, rows: Sequence[Any]) -> list[Record]:
+        return [_record(row, metadata) for row, metadata in zip(rows, self._metadata(rows), strict=True)]
+
+    def _metadata(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         try:
-            metadata = load_all([row[2] for row in rows])
+            return load_all([row[2] for row in rows])
         except ValueError as error:
             raise damaged(self.connection.path, f"the metadata of a record is not JSON: {error}") from error
-        return [record_of(row, value) for row, value in zip(rows, metadata, strict=True)]
 
     def _chunked(self, select: str, column: str, values: Sequence[Any]) -> list[Any]:
         rows: list[Any] = []
@@ -291,3 +287,7 @@ def _scope(filter: Filter | None, namespace: str | None, now: float | None) -> S
 
 def _column(rows: Sequence[Any]) -> Int64:
     return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+
+def _record(row: Sequence[Any], metadata: dict[str, Any]) -> Record:
+    return tuple.__new__(Record, (row[0], row[1], metadata, *row[3:]))

@@ -50,8 +50,7 @@ class Analyzer:
 
     def encode(self, text: str) -> bytes:
         """Return the term ids of a text as uint32 bytes in native order, as they are stored."""
-        ids = self._ids
-        return array("I", [ids[word] for word in _WORDS(fold(text))]).tobytes()
+        return array("I", map(self._ids.__getitem__, _WORDS(fold(text)))).tobytes()
 
     def _id(self, word: str) -> int:
         if len(word) not in _STEMMED:

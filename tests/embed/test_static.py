@@ -83,6 +83,15 @@ def test_tokens_are_those_of_the_tokenizer_whatever_the_text(text: str) -> None:
     assert StaticEmbedder().token_ids([text])[0].tolist() == expected
 
 
+def test_a_word_of_the_vocabulary_is_one_token(embedder: StaticEmbedder) -> None:
+    tokenizer = static._model().tokenizer
+    words = [word for word in tokenizer.get_vocab() if static._IS_WORD(word)]
+    assert len(words) > 20_000
+    found = [tokens.tolist() for tokens in embedder.token_ids(words)]
+    assert found == [[tokenizer.token_to_id(word)] for word in words]
+    assert found[::50] == [tokenizer.encode(word, add_special_tokens=False).ids for word in words[::50]]
+
+
 @given(st.lists(TEXT, min_size=1, max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_a_text_has_one_vector_alone_or_in_a_batch(texts: list[str]) -> None:
