@@ -148,7 +148,8 @@ static void *tile_worker(void *shared)
 static tile_work_t tile_work(const attention_t *a, int64_t threads)
 {
     tile_work_t w = {a, tile_width(a), 0, 0, 0, 0};
-    const int64_t fit = PANEL_BYTES / (int64_t)sizeof(float) / a->dim / w.width;
+    const int64_t fit = a->query_block ? (a->query_block - 1) / w.width + 1
+                                       : PANEL_BYTES / (int64_t)sizeof(float) / a->dim / w.width;
     w.chunk = (fit < 1 ? 1 : fit < MOST_PANELS ? fit : MOST_PANELS) * w.width;
     while (w.chunk > w.width && (a->n_queries + w.chunk - 1) / w.chunk * a->heads < threads)
         w.chunk -= w.width;
