@@ -23,7 +23,7 @@ cdef extern from "attention_softmax.h" nogil:
     int attention_run(const attention_t *, float *)
 
 cdef extern from "attention_one.h" nogil:
-    int64_t ONE_SCRATCH
+    int64_t attention_one_scratch(const attention_t *)
     int attention_one_fits(const attention_t *)
     int attention_one(const attention_t *, float *)
 
@@ -173,7 +173,7 @@ def scratch_bytes(int64_t heads, int64_t n_queries, int64_t n_keys, int64_t dim,
     memset(&a, 0, sizeof(a))
     a.heads, a.n_queries, a.n_keys, a.dim, a.value_dim = heads, n_queries, n_keys, dim, value_dim
     if attention_one_fits(&a):
-        return ONE_SCRATCH
+        return attention_one_scratch(&a)
     a.block = min(attention_tile_block(&a), max(n_keys, 1))
     return attention_tile_scratch(&a, threads) if attention_tiles_fit(&a) else attention_scratch(&a) * sizeof(float)
 
