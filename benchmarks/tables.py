@@ -278,6 +278,34 @@ def attention() -> str:
     )
 
 
+def limits() -> str:
+    """What this machine allows: every goal of speed with the least time that its work can take."""
+    result = load("limits")
+    rows = []
+    for goal in result["goals"]:
+        verdict = goal["verdict"] if goal["verdict"] == "reached" else f"**{goal['verdict']}**"
+        rows.append(
+            [
+                goal["name"],
+                f"{goal['goal']:g}× {goal['rival']}",
+                f"{goal['ratio']:.2f}×",
+                f"{goal['us']:,.1f} µs",
+                f"{goal['least_us']:,.1f} µs",
+                goal["bound"],
+                f"{goal['best_ratio']:.2f}×",
+                verdict,
+            ]
+        )
+    header = ["what", "goal", "measured", "time", "least time", "bound by", "at most", "verdict"]
+    machine, of = result["machine"], result["limits"]
+    reads = ", ".join(f"{speed:,.0f} from {size}" for size, speed in of["read_gb_a_second"].items())
+    return table(header, rows) + (
+        f"\n\n{machine['cpu']}, one core: {of['multiply_adds_gflops']:.0f} GFLOP/s of float32 multiply-adds; GB/s read: "
+        f"{reads}; an empty call {of['empty_call_us']:.2f} µs; a thread's start and end {of['thread_us']:.0f} µs. "
+        f"PyTorch {result['torch']}. `python benchmarks/limits.py`"
+    )
+
+
 RENDER: dict[str, Callable[[], str]] = {
     "quality": quality,
     "speed": speed,
@@ -285,6 +313,7 @@ RENDER: dict[str, Callable[[], str]] = {
     "leaderboard": leaderboard,
     "relevance": relevance,
     "attention": attention,
+    "limits": limits,
 }
 
 

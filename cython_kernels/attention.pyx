@@ -4,6 +4,7 @@ cimport numpy as cnp
 from libc.math cimport sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp
 
 cnp.import_array()
 
@@ -35,7 +36,7 @@ cdef extern from "attention_softmax.h" nogil:
         float *weights
         float scale
         int causal
-        int64_t block, top_k
+        int64_t block, top_k, query_block
         const attention_bias_t *bias
         float dropout
         uint32_t seed
@@ -114,8 +115,9 @@ cdef int64_t default_block(attention_t *a) noexcept:
     return min(max(rows, 16), 1024, max(a.n_keys, 1))
 
 
-cdef cnp.ndarray lay_out(attention_t *a, int64_t heads, cnp.ndarray query, cnp.ndarray key, cnp.ndarray value):
-    """Fill in shapes, strides and data; return the output, laid out as the query is."""
+cdef cnp.ndarray lay_out(attention_t *a, int64_t heads, cnp.ndarray query, cnp.ndarray key, cnp.ndarray value,
+                         cnp.ndarray out):
+    """Fill in shapes, strides and data; return the output, laid out as the query is: ``out`` where its shape fits."""
     cdef bint split = cnp.PyArray_NDIM(query) == 3
     cdef int64_t merged = 1 if split else heads
     cdef cnp.npy_intp shape[3]
@@ -135,7 +137,9 @@ cdef cnp.ndarray lay_out(attention_t *a, int64_t heads, cnp.ndarray query, cnp.n
     shape[0], shape[1], shape[2] = heads, a.n_queries, a.value_dim
     if not split:
         shape[0], shape[1] = a.n_queries, heads * a.value_dim
-    cdef cnp.ndarray out = empty(2 + split, shape, cnp.NPY_FLOAT32)
+    if out is None or cnp.PyArray_NDIM(out) != 2 + split or memcmp(
+            cnp.PyArray_DIMS(out), shape, (2 + split) * sizeof(shape[0])):
+        out = empty(2 + split, shape, cnp.NPY_FLOAT32)
     a.out = floats(out)
     return out
 
@@ -163,19 +167,20 @@ cdef cnp.ndarray lay_out_bias(attention_t *a, attention_bias_t *b, tuple given):
 
 
 def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray value not None, int64_t heads,
-           double scale, bint causal, int64_t block, int64_t top_k, bint cosine, cnp.ndarray mask, tuple bias,
-           double dropout, int64_t seed, bint want_weights, int64_t threads=1):
+           double scale, bint causal, int64_t block, int64_t block_q, int64_t top_k, bint cosine, cnp.ndarray mask,
+           tuple bias, double dropout, int64_t seed, bint want_weights, cnp.ndarray out=None, int64_t threads=1):
     """Softmax attention; arrays are (n, heads * dim) or (heads, n, dim), key and value with as many heads or fewer.
 
-    Args: block 0 chooses by cache size; top_k 0 takes all keys; cosine normalises query and key by head; mask is None
+    Args: block and block_q, 0 chooses by cache size; top_k 0 takes all keys; cosine normalises query and key by head; mask is None
     or bool of shape (n_keys,), (n_queries, n_keys) or (heads, n_queries, n_keys); bias is None or (places of queries and
     keys, causal by place, slopes, buckets, query_table, key_table, matrix, want_sums), as attention_bias.h has them.
     Returns: (output, weights or None, sums of weights by bucket or None, whether something was NaN or infinite).
     """
     cdef attention_t a
     cdef attention_bias_t b
-    cdef cnp.ndarray out = lay_out(&a, heads, query, key, value), weights = None, sums = None, query_norm, key_norm
+    cdef cnp.ndarray weights = None, sums = None, query_norm, key_norm
     cdef cnp.npy_intp shape[3]
+    out = lay_out(&a, heads, query, key, value, out)
     shape[0], shape[1], shape[2] = heads, a.n_queries, a.n_keys
     if mask is not None:
         a.mask = <unsigned char *>cnp.PyArray_DATA(mask)
@@ -194,6 +199,7 @@ def attend(cnp.ndarray query not None, cnp.ndarray key not None, cnp.ndarray val
         attention_norms(a.query, heads, a.n_queries, a.dim, a.query_head, a.query_row, floats(query_norm))
         attention_norms(a.key, a.groups, a.n_keys, a.dim, a.key_head, a.key_row, floats(key_norm))
     a.scale, a.causal, a.top_k, a.dropout, a.seed = <float>scale, causal, top_k, <float>dropout, <uint32_t>seed
+    a.query_block = block_q
     a.block = max(a.n_keys, 1) if top_k else min(block, max(a.n_keys, 1)) if block else default_block(&a)
     return out, weights, sums, run(&a, threads) != 0
 
@@ -248,7 +254,7 @@ def attend_rows(matrix, rows, query, scale):
     a.key_row = a.value_row = a.out_row = a.dim
     a.mask, a.query_norm, a.key_norm, a.bias = NULL, NULL, NULL, NULL
     a.scale = <float>(1 / sqrt(<double>a.dim)) if scale is None else <float>scale
-    a.causal, a.top_k, a.dropout, a.groups = 0, 0, 0, 0
+    a.causal, a.top_k, a.dropout, a.groups, a.query_block = 0, 0, 0, 0, 0
     for i in range(batch):
         a.index = index + i * step
         live = live_rows(a.index, m, limit)

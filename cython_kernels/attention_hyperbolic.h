@@ -27,7 +27,7 @@ AGENTMEM_INLINE point_t place(const space_t *g, double square)
     point_t p;
     if (g->tangent) {
         const double x = root * (norm < g->clip ? norm : g->clip), unit = norm > 0 ? 1 / (root * norm) : 0;
-        const double edge = tanh(x / 2), t = edge < 1 - g->epsilon ? edge : 1 - g->epsilon;
+        const double fall = exp(-x), edge = x > 0.5 ? (1 - fall) / (1 + fall) : tanh(x / 2), t = edge < 1 - g->epsilon ? edge : 1 - g->epsilon;
         p.chart = (float)((g->lorentz ? sinh(x) : t) * unit);
         p.height = (float)(g->lorentz ? cosh(x) / root : (1 - t) * (1 + t));
         p.gamma = g->lorentz ? cosh(x) : (1 + t * t) / ((1 - t) * (1 + t));
@@ -74,7 +74,8 @@ AGENTMEM_INLINE float distance_of(const space_t *g, float square, float height_q
     float excess = g->lorentz ? 0.5f * c * (square - rise * rise) : 2 * c * square / (height_q * height_k);
     if (excess < 0)
         excess = 0;
-    return log1pf(excess + sqrtf(excess * (excess + 2))) / sqrtf(c);
+    const float more = excess + sqrtf(excess * (excess + 2));
+    return (more > 1 ? logf(1 + more) : log1pf(more)) / sqrtf(c);
 }
 
 typedef struct {
@@ -89,33 +90,44 @@ typedef struct {
     float *centre, *scores, *mixed;        /* scratch: dim, n_keys + EIGHT, n_keys + EIGHT floats */
 } hyperbolic_t;
 
+/* Points of rows [j, j + EIGHT) of n, whose addresses are in ``group``; returns NaN where one is not finite. */
+AGENTMEM_INLINE float place_group(const space_t *g, const float *const group[EIGHT], int64_t j, int64_t n, int64_t dim,
+                                  point_t *points)
+{
+    float squares[EIGHT];
+    norm_group(group, dim, squares);
+    for (int64_t t = 0; t < EIGHT && j + t < n; t++)
+        points[j + t] = place(g, squares[t]);
+    return probe(squares, EIGHT);
+}
+
 /* Points of n rows; returns NaN where one is not finite. */
 AGENTMEM_INLINE float place_rows(const space_t *g, const float *rows, int64_t n, int64_t dim, point_t *points)
 {
     const float *group[EIGHT];
-    float squares[EIGHT], bad = 0;
+    float bad = 0;
     for (int64_t j = 0; j < n; j += EIGHT) {
         group_rows(rows, NULL, dim, j, n, group);
-        norm_group(group, dim, squares);
-        bad += probe(squares, EIGHT);
-        for (int64_t t = 0; t < EIGHT && j + t < n; t++)
-            points[j + t] = place(g, squares[t]);
+        bad += place_group(g, group, j, n, dim, points);
     }
     return bad;
 }
 
-/* scores[j] = -beta * distance(query i, key j), -inf where masked */
-AGENTMEM_INLINE void score_keys(const hyperbolic_t *h, int64_t i)
+/* scores[j] = -beta * distance(query i, key j), -inf where masked.  The first query places the keys as it goes, while
+   they are in the first-level cache; returns NaN where one is not finite. */
+AGENTMEM_INLINE float score_keys(const hyperbolic_t *h, int64_t i)
 {
     const space_t *g = &h->space;
     const point_t at = h->query_points[i];
     const float beta = (float)g->beta;
     const float *rows[EIGHT];
-    float chart[EIGHT], squares[EIGHT];
+    float chart[EIGHT], squares[EIGHT], bad = 0;
     for (int64_t d = 0; d < h->dim; d++)
         h->centre[d] = at.chart * h->query[i * h->dim + d];
     for (int64_t j = 0; j < h->n_keys; j += EIGHT) {
         group_rows(h->key, NULL, h->dim, j, h->n_keys, rows);
+        if (i == 0)
+            bad += place_group(g, rows, j, h->n_keys, h->dim, h->key_points);
         for (int64_t t = 0; t < EIGHT; t++)
             chart[t] = h->key_points[j + t < h->n_keys ? j + t : h->n_keys - 1].chart;
         gap_group(h->centre, rows, chart, h->dim, squares);
@@ -125,6 +137,7 @@ AGENTMEM_INLINE void score_keys(const hyperbolic_t *h, int64_t i)
     for (int64_t j = 0; h->mask && j < h->n_keys; j++)
         if (!h->mask[i * h->mask_row + j])
             h->scores[j] = -INFINITY;
+    return bad;
 }
 
 /* The Einstein midpoint of the values under softmax(scores), zeros where nothing is kept. */
@@ -155,11 +168,10 @@ AGENTMEM_CLONES
 static int hyperbolic_run(const hyperbolic_t *h)
 {
     float bad = place_rows(&h->space, h->query, h->n_queries, h->dim, h->query_points);
-    bad += place_rows(&h->space, h->key, h->n_keys, h->dim, h->key_points);
     if (h->value && h->value_points != h->key_points)
         bad += place_rows(&h->space, h->value, h->n_keys, h->value_dim, h->value_points);
     for (int64_t i = 0; i < h->n_queries; i++) {
-        score_keys(h, i);
+        bad += score_keys(h, i);
         if (h->value)
             midpoint(h, i);
         if (h->weights)

@@ -107,7 +107,11 @@ typedef struct {
     float scores[MOST_HEADS * EIGHT], top[MOST_HEADS * EIGHT], sum[MOST_HEADS * EIGHT];
 } running_t;
 
-enum { ONE_SCRATCH = sizeof(running_t) }; /* bytes, on the stack */
+/* Bytes of scratch that such a call touches, on the stack. */
+static int64_t attention_one_scratch(const attention_t *a)
+{
+    return 3 * EIGHT * a->heads * (int64_t)sizeof(float);
+}
 
 /* Scores of keys [j, j + n) for every head, -inf up to EIGHT; returns the probe. */
 AGENTMEM_INLINE float score_group(const attention_t *a, int64_t heads, int64_t j, int64_t n, running_t *r)
@@ -188,14 +192,33 @@ AGENTMEM_INLINE int attend_one(const attention_t *a, int64_t heads, float *logsu
     return bad != 0;
 }
 
-/* Returns 1 where a query, a score or an output is NaN or infinite, else 0; the usual numbers of heads are constants.
-   ``logsum`` (heads), where it is not NULL, gets the logarithm of each sum of exponentials. */
+/* The same for heads of ``dim`` numbers, a constant: short heads spend most of their time around their loops. */
+AGENTMEM_INLINE int attend_heads(const attention_t *a, int64_t dim, float *logsum)
+{
+    attention_t known = *a;
+    known.dim = known.value_dim = dim;
+    return attend_one(&known, a->heads, logsum);
+}
+
+/* Returns 1 where a query, a score or an output is NaN or infinite, else 0; one head, and the usual lengths of several,
+   are constants.  ``logsum`` (heads), where it is not NULL, gets the logarithm of each sum of exponentials. */
 AGENTMEM_CLONES
 static int attention_one(const attention_t *a, float *logsum)
 {
     if (a->heads == 1)
         return attend_one(a, 1, logsum);
-    return a->heads == 8 ? attend_one(a, 8, logsum) : attend_one(a, a->heads, logsum);
+    switch (a->dim == a->value_dim ? a->dim : 0) {
+    case 32:
+        return attend_heads(a, 32, logsum);
+    case 48:
+        return attend_heads(a, 48, logsum);
+    case 64:
+        return attend_heads(a, 64, logsum);
+    case 96:
+        return attend_heads(a, 96, logsum);
+    default:
+        return attend_one(a, a->heads, logsum);
+    }
 }
 
 #endif

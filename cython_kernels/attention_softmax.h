@@ -21,7 +21,8 @@ typedef struct {
     float *weights;              /* (heads, n_queries, n_keys), or NULL */
     float scale;
     int causal;                  /* query i sees keys up to i + n_keys - n_queries */
-    int64_t block, top_k;        /* top_k 0: all; otherwise one block holds every key */
+    int64_t block, top_k;        /* keys a block; top_k 0: all, otherwise one block holds every key */
+    int64_t query_block;         /* queries a block, at most what the kernel takes; 0: its choice */
     const attention_bias_t *bias; /* or NULL */
     float dropout;               /* share of the weights left out */
     uint32_t seed;
@@ -215,8 +216,9 @@ AGENTMEM_CLONES
 static int attention_run(const attention_t *a, float *scratch)
 {
     float bad = 0;
-    for (int64_t first = 0; first < a->n_queries; first += QUERY_TILE) {
-        const int64_t last = first + QUERY_TILE < a->n_queries ? first + QUERY_TILE : a->n_queries;
+    const int64_t tile = a->query_block && a->query_block < QUERY_TILE ? a->query_block : QUERY_TILE;
+    for (int64_t first = 0; first < a->n_queries; first += tile) {
+        const int64_t last = first + tile < a->n_queries ? first + tile : a->n_queries;
         bad += attend_tile(a, first, last, scratch);
     }
     return bad != 0;

@@ -122,7 +122,8 @@ typedef struct {
 static int64_t tile_scratch(const tile_work_t *w)
 {
     const attention_t *a = w->a;
-    const int64_t floats = w->chunk * (a->dim + 2) + (2 * a->block + MOST_ROWS) * w->width + a->value_dim;
+    const int64_t tail = a->value_dim % w->width ? a->block : 0;
+    const int64_t floats = w->chunk * (a->dim + 2) + (a->block + tail + MOST_ROWS) * w->width + a->value_dim;
     return floats * (int64_t)sizeof(float) + ALIGNMENT;
 }
 
@@ -148,8 +149,10 @@ static void *tile_worker(void *shared)
 static tile_work_t tile_work(const attention_t *a, int64_t threads)
 {
     tile_work_t w = {a, tile_width(a), 0, 0, 0, 0};
-    const int64_t fit = PANEL_BYTES / (int64_t)sizeof(float) / a->dim / w.width;
-    w.chunk = (fit < 1 ? 1 : fit < MOST_PANELS ? fit : MOST_PANELS) * w.width;
+    const int64_t fit = a->query_block ? (a->query_block - 1) / w.width + 1
+                                       : PANEL_BYTES / (int64_t)sizeof(float) / a->dim / w.width;
+    const int64_t panels = (a->n_queries + w.width - 1) / w.width, most = panels < MOST_PANELS ? panels : MOST_PANELS;
+    w.chunk = (fit < 1 ? 1 : fit < most ? fit : most) * w.width;
     while (w.chunk > w.width && (a->n_queries + w.chunk - 1) / w.chunk * a->heads < threads)
         w.chunk -= w.width;
     w.chunks = (a->n_queries + w.chunk - 1) / w.chunk;

@@ -173,7 +173,8 @@ TILE_TARGET static float TILE(attend_chunk)(const attention_t *a, int64_t head, 
     const int64_t panels = (count + TILE_WIDTH - 1) / TILE_WIDTH, whole = a->value_dim / TILE_WIDTH * TILE_WIDTH;
     const int64_t last = keys_seen(a, first + count - 1);
     float *state = scratch, *packed = state + panels * 2 * TILE_WIDTH, *tail = packed + panels * a->dim * TILE_WIDTH;
-    float *scores = tail + a->block * TILE_WIDTH, *spare = scores + (a->block + TILE_ROWS) * TILE_WIDTH;
+    float *scores = whole < a->value_dim ? tail + a->block * TILE_WIDTH : tail;
+    float *spare = scores + (a->block + TILE_ROWS) * TILE_WIDTH;
     tile_t all = {a, head, first, count, 0, 0};
     float bad = start_queries(&all, panels, TILE_WIDTH, packed, state);
     for (; all.start < last; all.start += a->block) {

@@ -23,7 +23,7 @@ cdef extern from "attention_softmax.h" nogil:
     int attention_run(const attention_t *, float *)
 
 cdef extern from "attention_one.h" nogil:
-    int64_t ONE_SCRATCH
+    int64_t attention_one_scratch(const attention_t *)
     int attention_one_fits(const attention_t *)
     int attention_one(const attention_t *, float *)
 
@@ -173,17 +173,21 @@ def scratch_bytes(int64_t heads, int64_t n_queries, int64_t n_keys, int64_t dim,
     memset(&a, 0, sizeof(a))
     a.heads, a.n_queries, a.n_keys, a.dim, a.value_dim = heads, n_queries, n_keys, dim, value_dim
     if attention_one_fits(&a):
-        return ONE_SCRATCH
+        return attention_one_scratch(&a)
     a.block = min(attention_tile_block(&a), max(n_keys, 1))
     return attention_tile_scratch(&a, threads) if attention_tiles_fit(&a) else attention_scratch(&a) * sizeof(float)
 
 
-def decode(query, keys, values, int64_t heads, double scale, bint causal, int64_t parts, int64_t threads):
-    """Flash-decoding over ``parts`` of the keys; returns (output, whether something was NaN or infinite)."""
+def decode(query, keys, values, int64_t heads, double scale, bint causal, int64_t parts, out, int64_t threads):
+    """Flash-decoding over ``parts`` of the keys; returns (output, whether something was NaN or infinite).
+
+    The output is ``out`` where that has its shape.
+    """
     cdef attention_t a
     cdef decode_t d
     cdef bint bad
-    out = lay_out(&a, query, keys, values, heads, scale, causal, None)
+    came = lay_out(&a, query, keys, values, heads, scale, causal, out)
+    out = lay_out(&a, query, keys, values, heads, scale, causal, None) if came is None else came
     d.a, d.parts = &a, parts
     d.outs = <float *>malloc(a.n_queries * parts * a.heads * (a.value_dim + 1) * sizeof(float) + 1)
     if d.outs == NULL:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from agentmem.attention import registry
+from agentmem.attention.buffers import deliver
 from agentmem.attention.call import Weights, make_call
 from agentmem.attention.forms import SCORED, run_form
 from agentmem.attention.inputs import Floats
@@ -16,7 +19,8 @@ class AttentionResult(NamedTuple):
     """What attention gives.
 
     Attributes:
-        output: the dtype of the inputs: (n_queries, value_dim), with n_heads in front where the query had it.
+        output: the dtype of the inputs: (n_queries, value_dim), with n_heads in front where the query had it; ``out``
+            where the caller gave it.
         weights: where asked for: (n_heads, n_queries, n_keys), without n_heads where the mechanism averages over heads;
             None otherwise.
         backend: what ran: "native", "numpy", "torch (cpu)", "torch (cuda)", or "python" for a caller's own mechanism.
@@ -42,6 +46,7 @@ def attend(
     weights: Weights = None,
     return_weights: bool = False,
     backend: str = "auto",
+    out: NDArray[Any] | None = None,
 ) -> AttentionResult:
     """Attend from queries to keys under any mechanism of the catalogue.
 
@@ -64,6 +69,9 @@ def attend(
             projections, residual and feed-forward parts.
         backend: "auto", "native", "numpy", or "torch" (softmax attention only); the result says which ran.  "auto" runs
             float64 on NumPy, in float64.
+        out: an array of the output's shape and dtype, to hold the output.  The kernels of softmax attention write to it
+            where it is C-contiguous, no input lies in it and there are no learned weights; else the output is copied.
+            What it holds after an exception is undefined.
 
     Raises:
         UnknownMechanism: no such name.
@@ -87,7 +95,9 @@ def attend(
         context=context,
         weights=weights,
         want_weights=return_weights,
+        out=out,
     )
-    out, w, ran = run_form(call, backend)
+    output, w, ran = run_form(call, backend)
     dtype = call.query.dtype
-    return AttentionResult(out.astype(dtype, copy=False), None if w is None else w.astype(dtype, copy=False), ran)
+    delivered = deliver(output.astype(dtype, copy=False), out)
+    return AttentionResult(delivered, None if w is None else w.astype(dtype, copy=False), ran)

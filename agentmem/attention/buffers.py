@@ -1,4 +1,4 @@
-"""Buffers that are used again, so that calls of the same shapes allocate nothing for them."""
+"""Buffers: those of the caller, to write into, and those that are used again, so that nothing is allocated for them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,37 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from agentmem.errors import InvalidInput
+
+
+def deliver(output: NDArray[Any], out: object) -> NDArray[Any]:
+    """Return ``output``, in ``out`` where that is given; what lies there already is not copied.
+
+    Raises:
+        InvalidInput: ``out`` is no array of the output's shape and dtype, or may not be written.
+    """
+    if out is None or out is output:
+        return output
+    if not isinstance(out, np.ndarray) or out.shape != output.shape or out.dtype != output.dtype:
+        came = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise InvalidInput(f"out: expected {output.dtype} of shape {output.shape}, came {came}")
+    if not out.flags.writeable:
+        raise InvalidInput("out: expected an array that may be written, came a read-only one")
+    np.copyto(out, output)
+    return out
+
+
+def room(out: object, dtype: Any, *read: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Return ``out`` where a kernel may write to it while it reads other arrays, else None.
+
+    Args:
+        out: what a caller gave.
+        dtype: of the output.
+        read: the arrays that are read, or None.
+    """
+    if not isinstance(out, np.ndarray) or out.dtype != dtype:
+        return None
+    fits = out.flags.c_contiguous and out.flags.aligned and out.flags.writeable
+    return out if fits and not any(np.may_share_memory(out, array) for array in read if array is not None) else None
 
 
 class BufferPool:

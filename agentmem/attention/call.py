@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agentmem.attention.buffers import room
 from agentmem.attention.inputs import Floats, Mask, distinct, floats, keep_mask, require_width, triple
 from agentmem.attention.mechanism import Mechanism
 from agentmem.attention.weights import checked_weights, sizes_of
@@ -39,6 +40,7 @@ class Call:
         want_weights: weights are to be returned: (n_heads, n_queries, n_keys), or (n_queries, n_keys) where heads are
             averaged.  They are what the values are mixed by: with the identity as values, before value and output
             projections, residual, feed-forward part and midpoint, they are the output.
+        out: where a kernel may write what is the whole call's output; None where it may not.
     """
 
     declared: Mechanism
@@ -54,6 +56,7 @@ class Call:
     context: tuple[Floats, Floats] | None
     weights: Mapping[str, Floats]
     want_weights: bool
+    out: Floats | None
 
     @property
     def heads(self) -> int:
@@ -151,6 +154,7 @@ def make_call(
     want_weights: bool,
     mask: object = None,
     context: object = None,
+    out: object = None,
 ) -> Call:
     """Check everything once and return the call.
 
@@ -193,4 +197,5 @@ def make_call(
         context=None if context is None else _context(context, dim, value_dim, q.dtype),
         weights=checked_weights(declared, weights, sizes, q.dtype),
         want_weights=want_weights,
+        out=room(out, q.dtype, q, k, v, keep),
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem.attention import threads
+from agentmem.attention.buffers import deliver
 from agentmem.attention.engine import engine, native
 from agentmem.attention.inputs import Floats, floats, require_finite, require_width, split_heads, triple
 from agentmem.attention.reference.hyperbolic import Space, distances, place
@@ -45,7 +46,8 @@ def attention(
         heads: how many heads the dimension is split into, where they are not in front.
         scale: factor on q·k; None: 1/√head_dim.
         causal: query i sees the keys up to i + n_keys − n_queries.
-        out: C-contiguous, of the output's shape and dtype; what it holds after an exception is undefined.
+        out: of the output's shape and dtype, C-contiguous to be written to without a copy; what it holds after an
+            exception is undefined.
 
     Returns:
         ``out``, or a new array: (value_dim,), (n_queries, value_dim) or (n_heads, n_queries, value_dim).
@@ -68,7 +70,7 @@ def attention(
         split_heads(heads, query=q, value=v)
     ran = engine("auto", q.dtype)
     output = ran.softmax(q, k, v, heads=len(q) if q.ndim == 3 else heads, scale=scale, causal=causal)[0]
-    return _deliver(output[0] if single else output, out, q.dtype)
+    return deliver((output[0] if single else output).astype(q.dtype, copy=False), out)
 
 
 def scratch_bytes(n_queries: int, n_keys: int, dim: int, *, heads: int = 1) -> int:
@@ -108,7 +110,7 @@ def poincare_scores(
         clip: longest tangent vector kept.
         epsilon: margin to the ball's rim.
         tangent: rows are tangent vectors at the origin, not points of the ball.
-        out: C-contiguous (n,), of the output's dtype.
+        out: (n,), of the output's dtype, C-contiguous to be written to without a copy.
 
     Raises:
         InvalidInput: arrays or parameters that do not fit; InvalidVector for dimensions, NaN and infinity.
@@ -129,17 +131,4 @@ def poincare_scores(
     space = Space(model="poincare", curvature=curvature, beta=beta, clip=clip, epsilon=epsilon, tangent=tangent)
     dtype = np.result_type(q, k)
     scores = -beta * distances(space, place(space, q[None]), place(space, k))[0]
-    return _deliver(scores, out, dtype)
-
-
-def _deliver(output: Floats, out: NDArray[Any] | None, dtype: Any) -> Floats:
-    """Return ``output`` in that dtype, in ``out`` where it is given."""
-    if out is None:
-        return output.astype(dtype, copy=False)
-    if not isinstance(out, np.ndarray) or out.shape != output.shape or out.dtype != dtype:
-        came = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise InvalidInput(f"out: expected {dtype} of shape {output.shape}, came {came}")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise InvalidInput("out: expected a C-contiguous array that may be written; pass np.empty(...)")
-    out[...] = output
-    return out
+    return deliver(scores.astype(dtype, copy=False), out)

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import repeat
 from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from agentmem.attention import registry
 from agentmem.attention.attend import AttentionResult, attend
-from agentmem.attention.buffers import BufferPool
+from agentmem.attention.buffers import BufferPool, deliver, room
 from agentmem.attention.cache import content_key
 from agentmem.attention.call import Weights
 from agentmem.attention.engine import CHOICES
@@ -151,25 +152,27 @@ class AttentionService:
             context: as for ``attend``.
             weights: as for ``attend``.
             return_weights: also return the attention weights.
-            out: an array of the output's shape in the service's precision, to hold the output.
+            out: an array of the output's shape in the service's precision, to hold the output: written to as by
+                ``attend``, or from the cache's own copy where the service has a cache.
 
         Raises:
             UnknownMechanism, InvalidInput, InvalidVector, BackendUnavailable: as ``attend``.
         """
         started = perf_counter()
+        place = None if self._cache.size else out
         declared, reason = self._choose(mechanism, key, specific=params is not None or weights is not None)
         given = {"params": params, "mask": mask, "positions": positions, "segment_ids": segment_ids, "edges": edges}
         given |= {"context": context, "weights": weights, "return_weights": return_weights}
 
         def run() -> tuple[AttentionResult, int | None]:
             if self._profiling:
-                return measured(lambda: self._attend(declared, query, key, value, given))
-            return self._attend(declared, query, key, value, given), None
+                return measured(lambda: self._attend(declared, query, key, value, given, place))
+            return self._attend(declared, query, key, value, given, place), None
 
         (result, scratch), cached = self._called(declared.name, ("forward", query, key, value, given), run)
         if not cached and result.backend == "native" and declared.form == "softmax" and result.weights is None:
             self.metrics.saved(declared.name, _score_bytes(declared, result.output, key, params))
-        output = result.output if out is None else _into(out, result.output)
+        output = deliver(result.output, out)
         seconds = perf_counter() - started
         return ServiceResult(output, result.weights, result.backend, declared.name, reason, cached, seconds, scratch)
 
@@ -296,7 +299,7 @@ class AttentionService:
         return result, False
 
     def _attend(
-        self, declared: Mechanism, query: object, key: object, value: object, given: dict[str, Any]
+        self, declared: Mechanism, query: object, key: object, value: object, given: dict[str, Any], out: Any
     ) -> AttentionResult:
         arrays = (query, key) if value is None else (query, key, value)
         context = given["context"]
@@ -305,22 +308,26 @@ class AttentionService:
             if near:
                 given = given | {"context": local}
             if rows[0].ndim == 4:
-                result = _stacked(rows, mechanism=declared.name, backend=self.backend, **given)
+                result = _stacked(rows, out, mechanism=declared.name, backend=self.backend, **given)
             else:
-                result = attend(*rows, mechanism=declared.name, backend=self.backend, **given)
-            if any(np.may_share_memory(result.output, array) for array in rows):
+                result = attend(*rows, mechanism=declared.name, backend=self.backend, out=out, **given)
+            if out is None and any(np.may_share_memory(result.output, array) for array in rows):
                 result = result._replace(output=result.output.copy())
             return result
 
 
-def _stacked(rows: tuple[NDArray[Any], ...], **given: Any) -> AttentionResult:
-    """Attend batch by batch and stack the results."""
+def _stacked(rows: tuple[NDArray[Any], ...], out: Any, **given: Any) -> AttentionResult:
+    """Attend batch by batch and stack the results, in ``out`` where it is given."""
     if {(array.ndim, len(array)) for array in rows} != {(4, len(rows[0]))} or not len(rows[0]):
         shapes = ", ".join(str(array.shape) for array in rows)
         raise InvalidInput(f"expected query, key and value with the same batch and n_heads in front, came {shapes}")
-    parts = [attend(*each, **given) for each in zip(*rows, strict=True)]
+    place = room(out, rows[0].dtype, *rows)
+    if place is not None and (place.ndim != 4 or len(place) != len(rows[0])):
+        place = None
+    outs = repeat(None) if place is None else place
+    parts = [attend(*each, out=into, **given) for *each, into in zip(*rows, outs, strict=False)]
     weights = [part.weights for part in parts if part.weights is not None]
-    output = np.stack([part.output for part in parts])
+    output = np.stack([part.output for part in parts]) if place is None else place
     return AttentionResult(output, np.stack(weights) if weights else None, parts[0].backend)
 
 
@@ -331,16 +338,6 @@ def _freeze(result: object) -> None:
     elif isinstance(result, tuple):
         for part in result:
             _freeze(part)
-
-
-def _into(out: object, output: NDArray[Any]) -> NDArray[Any]:
-    if not isinstance(out, np.ndarray) or out.shape != output.shape or out.dtype != output.dtype:
-        came = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise InvalidInput(f"out: expected an array of {output.dtype} of shape {output.shape}, came {came}")
-    if not out.flags.writeable:
-        raise InvalidInput("out: expected an array that may be written, came a read-only one")
-    np.copyto(out, output)
-    return out
 
 
 def _arguments(given: object) -> dict[str, Any]:

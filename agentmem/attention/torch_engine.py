@@ -7,7 +7,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from agentmem.attention.bias import Bias, bucket
 from agentmem.attention.inputs import Floats, Mask, require_finite
+from agentmem.attention.reference.softmax import biased
 from agentmem.errors import BackendUnavailable
 from agentmem.extras import need
 
@@ -40,19 +42,26 @@ class TorchEngine:
         scale: float | None = None,
         causal: bool = False,
         block: int = 0,
+        block_q: int = 0,
         top_k: int = 0,
         cosine: bool = False,
+        bias: Bias | None = None,
+        dropout: float = 0.0,
+        seed: int = 0,
         mask: Mask | None = None,
         want_weights: bool = False,
-        **atoms: Any,
+        out: Floats | None = None,
     ) -> tuple[Floats, Floats | None]:
         """Softmax attention over (n, heads · d) or (heads, n, d); see ``SoftmaxReference.softmax``.
 
-        The vendor's fused kernel runs unless weights are wanted or ``top_k`` cuts; ``block`` is the vendor's choice.
+        The vendor's fused kernel runs unless weights are wanted, ``top_k`` cuts or values depend on the distance; its
+        blocks are its own.  What ``bias`` adds to the scores is made as one array beforehand, as that kernel takes it.
         """
-        asked = [name for name, value in atoms.items() if _given(value)]
-        if asked:
-            raise BackendUnavailable(f"backend='torch' knows no {', '.join(asked)}; use 'auto'")
+        if dropout:
+            raise BackendUnavailable(
+                "backend='torch': dropout there draws from PyTorch's own generator, so a seed would leave out other "
+                "weights than on the other backends; use 'auto'"
+            )
         require_finite(query=query, key=key, value=value)
         torch, split = self._torch, query.ndim == 3
         q = self._by_head(query, heads)
@@ -61,19 +70,34 @@ class TorchEngine:
         if cosine:
             q, k = (torch.nn.functional.normalize(rows, dim=-1) for rows in (q, k))
         scale = q.shape[-1] ** -0.5 if scale is None else scale
-        kept = self._kept(mask, causal, q.shape[-2], k.shape[-2])
-        if want_weights or 0 < top_k < k.shape[-2]:
-            w = self._weights(q @ k.transpose(-1, -2) * scale, kept, top_k)
-            out = w @ v
+        kept, shape = self._kept(mask, causal, q.shape[-2], k.shape[-2]), (heads, q.shape[-2], k.shape[-2])
+        added = None if bias is None else torch.tensor(biased(np.zeros(shape), bias), dtype=q.dtype, device=q.device)
+        by_distance = None if bias is None or bias.bucket_values is None else self._by_distance(bias, q)
+        if want_weights or 0 < top_k < k.shape[-2] or by_distance is not None:
+            scores = q @ k.transpose(-1, -2) * scale
+            w = self._weights(scores if added is None else scores + added, kept, top_k)
+            mixed = w @ v
+            if by_distance is not None:
+                mixed = mixed + torch.einsum("hij,ijd->hid", w, by_distance)
         else:
-            w, out = None, torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=kept, scale=scale)
+            if added is not None:
+                kept = added if kept is None else added.masked_fill(~kept, -torch.inf)
+            w, mixed = None, torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=kept, scale=scale)
         if kept is not None:
-            out = torch.where(kept.any(-1, keepdim=True), out, 0.0)
+            seen = kept if kept.dtype == torch.bool else kept > -torch.inf
+            mixed = torch.where(seen.any(-1, keepdim=True), mixed, 0.0)
         elif not k.shape[-2]:
-            out = torch.zeros_like(out)
+            mixed = torch.zeros_like(mixed)
         if not split:
-            out = out.transpose(0, 1).reshape(q.shape[-2], -1)
-        return self._array(out), None if w is None or not want_weights else self._array(w)
+            mixed = mixed.transpose(0, 1).reshape(q.shape[-2], -1)
+        return self._array(mixed), None if w is None or not want_weights else self._array(w)
+
+    def _by_distance(self, bias: Bias, like: Any) -> Any:
+        """Return what the distance adds to the value of each key, (n_queries, n_keys, value_dim)."""
+        assert bias.places is not None
+        assert bias.bucket_values is not None
+        at = bucket(bias.places[0][:, None] - bias.places[1][None, :], bias.buckets)
+        return self._torch.tensor(bias.bucket_values[at], dtype=like.dtype, device=like.device)
 
     def _by_head(self, rows: Floats, heads: int) -> Any:
         tensor = self._torch.tensor(rows, device=self._device)
@@ -103,11 +127,6 @@ class TorchEngine:
     def _array(tensor: Any) -> Floats:
         array: Floats = tensor.cpu().numpy()
         return array
-
-
-def _given(value: Any) -> bool:
-    """Say whether an argument asks for something: None, False and 0 do not."""
-    return value is not None and not (isinstance(value, (bool, int, float)) and not value)
 
 
 @cache

@@ -236,8 +236,57 @@ def test_out_holds_the_output() -> None:
     frozen = np.zeros((5, 6), np.float32)
     frozen.setflags(write=False)
     for wrong in (np.zeros((5, 6)), np.zeros((5, 5), np.float32), [0.0], frozen):
-        with pytest.raises(InvalidInput, match="out: expected an array"):
+        with pytest.raises(InvalidInput, match="out: expected"):
             attn.forward(QUERY, KEY, VALUE, out=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "params"),
+    [
+        ("flash-attention-v2", {}),
+        ("standard-mha", {"heads": 4}),
+        ("alibi-mha", {"heads": 2}),
+        ("flash-attention-v3", {}),
+        ("flash-decoding", {"parts": 3}),
+    ],
+)
+def test_out_is_written_to_without_a_copy(mechanism: str, params: dict[str, object]) -> None:
+    query, key, out = rows(15, 256, 256), rows(16, 40, 256), np.empty((256, 256), np.float32)
+    attn, call = make(), {"mechanism": mechanism, "params": params}
+    if mechanism == "alibi-mha":
+        call["positions"] = (np.arange(256), np.arange(40))
+    wanted = attn.forward(query, key, **call).output.copy()
+    attn.forward(query, key, out=out, **call)
+    out[:] = 0
+    tracemalloc.start()
+    try:
+        came = attn.forward(query, key, out=out, **call)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert came.output is out
+    np.testing.assert_array_equal(out, wanted)
+    if came.backend == "native" and mechanism != "flash-attention-v3":  # which codes its keys anew at every call
+        assert peak < out.nbytes / 8
+
+
+def test_out_may_be_an_input_a_stack_or_strided() -> None:
+    attn, wanted = make(), attend(KEY, KEY).output
+    for place in (np.empty((33, 16), np.float32)[:, ::2], np.empty((33, 8), np.float32)):
+        assert attn.forward(KEY, KEY, out=place).output is place
+        np.testing.assert_array_equal(place, wanted)
+    rewritten = KEY.copy()
+    assert attn.forward(rewritten, rewritten, out=rewritten).output is rewritten
+    np.testing.assert_array_equal(rewritten, wanted)
+    batch = rows(17, 3, 2, 20, 8)
+    stacked, wanted = np.empty_like(batch), attn.forward(batch, batch).output
+    assert attn.forward(batch, batch, out=stacked).output is stacked
+    np.testing.assert_array_equal(stacked, wanted)
+    assert attn.forward(batch, batch, out=batch).output is batch
+    np.testing.assert_array_equal(batch, wanted)
+    for wrong in (np.empty((4, 2, 20, 8), np.float32), np.empty((3, 2, 20, 7), np.float32), np.empty(3, np.float32)):
+        with pytest.raises(InvalidInput, match="out: expected float32 of shape"):
+            attn.forward(batch, batch, out=wrong)
 
 
 def test_metrics_alerts_and_prometheus(monkeypatch: pytest.MonkeyPatch) -> None:

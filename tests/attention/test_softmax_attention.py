@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from oracle import ODD, assert_within_budget, heads, softmax
 
 from agentmem.attention import attend, score
+from agentmem.errors import InvalidInput
 
 LN2, LN3 = math.log(2), math.log(3)
 SOFTMAX = ("scaled-dot", "standard-mha", "cross-attention", "flash-attention-v2")
@@ -195,6 +196,33 @@ def test_scores(backend: str) -> None:
     weights = attend(query[None], keys, mechanism="standard-mha", params={"heads": 4}, return_weights=True).weights
     assert weights is not None
     np.testing.assert_allclose(shares, weights.mean((0, 1)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("block_q", [1, 7, 32, 100, 10_000])
+@pytest.mark.parametrize("block_kv", [0, 16])
+def test_blocks_of_queries_change_no_number(backend: str, block_q: int, block_kv: int) -> None:
+    query, key, value = rows(17, 150, 40), rows(18, 301, 40), rows(19, 301, 24)
+    for options in ({}, {"return_weights": True}):  # by tiles, and row by row
+        params = {"heads": 2, "causal": True, "block_q": block_q, "block_kv": block_kv}
+        came = attend(query, key, value, mechanism="flash-attention-v2", params=params, backend=backend, **options)
+        visible = np.tri(150, 301, 151, dtype=bool)
+        for head in range(2):
+            part, wide = slice(20 * head, 20 * head + 20), slice(12 * head, 12 * head + 12)
+            assert_within_budget(
+                came.output[:, wide], softmax, query[:, part], key[:, part], value[:, wide], mask=visible
+            )
+        params = params | {"block_kv": 0, "block_size": block_kv}
+        same = attend(query, key, value, mechanism="flash-attention-v2", params=params, backend=backend, **options)
+        np.testing.assert_array_equal(came.output, same.output)
+
+
+def test_blocks_are_checked() -> None:
+    call = {"mechanism": "flash-attention-v2"}
+    with pytest.raises(InvalidInput, match="block_kv is another name of block_size, came 32 and 16"):
+        attend(rows(1, 2, 4), rows(2, 3, 4), params={"block_size": 16, "block_kv": 32}, **call)
+    for name in ("block_q", "block_kv"):
+        with pytest.raises(InvalidInput, match=f"{name} must be a whole number, at least 0, not -1"):
+            attend(rows(1, 2, 4), rows(2, 3, 4), params={name: -1}, **call)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -22,6 +22,14 @@ MECHANISMS = (
                 meaning="keys a block; 0: 512, 256 or 128, the most whose keys and values fit half of a 1 MiB cache",
                 minimum=0,
             ),
+            Parameter(name="block_kv", default=0, meaning="another name of block_size; 0: block_size", minimum=0),
+            Parameter(
+                name="block_q",
+                default=0,
+                meaning="queries that share a block of keys, rounded up to a panel of registers (8, 16 or 32), at most "
+                "512; 0: as many as fit 128 KiB",
+                minimum=0,
+            ),
         ),
         can_reorder=False,
         why="the same numbers as scaled-dot in another order of summation",

@@ -29,6 +29,7 @@ def run_low_precision(engine: Engine, call: Call) -> tuple[Floats, Floats | None
         causal=call.params["causal"],
         mask=call.mask,
         want_weights=call.want_weights,
+        out=call.out,
     )
 
 
@@ -48,7 +49,7 @@ def run_decoding(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
     keep = slice(None) if call.mask is None else call.mask
     key, value = (np.ascontiguousarray(rows[..., keep, :]) for rows in (call.key, call.value))
     parts = call.params["parts"] or max(1, key.shape[-2] // KEYS_A_PART)
-    out = engine.decode(call.query, key, value, heads=heads, scale=scale, causal=causal, parts=parts)
+    out = engine.decode(call.query, key, value, heads=heads, scale=scale, causal=causal, parts=parts, out=call.out)
     if not call.want_weights:
         return out, None
     same = engine.softmax(

@@ -39,14 +39,26 @@ def run_softmax(engine: Engine, call: Call) -> tuple[Floats, Floats | None]:
         heads=call.heads,
         scale=call.params.get("scale"),
         causal=is_causal(call) and not call.ordered,
-        block=call.params.get("block_size", 0),
+        block=_keys_a_block(call),
+        block_q=call.params.get("block_q", 0),
         bias=_bias(call),
         dropout=call.params.get("dropout", 0.0),
         seed=call.params.get("seed", 0),
         mask=call.mask,
         want_weights=call.want_weights,
+        out=None if call.weights else call.out,
     )
     return project_output(call, out), weights
+
+
+def _keys_a_block(call: Call) -> int:
+    """Return the keys a block, by either name; 0 for the kernel's choice."""
+    size, block_kv = int(call.params.get("block_size", 0)), int(call.params.get("block_kv", 0))
+    if size and block_kv and size != block_kv:
+        raise InvalidInput(
+            f"{call.declared.name}: block_kv is another name of block_size, came {block_kv} and {size}; give one"
+        )
+    return block_kv or size
 
 
 def is_causal(call: Call) -> bool:

@@ -19,14 +19,23 @@ class FlashKernels:
     _quantised: Any
 
     def decode(
-        self, query: Floats, key: Floats, value: Floats, *, heads: int, scale: float | None, causal: bool, parts: int
+        self,
+        query: Floats,
+        key: Floats,
+        value: Floats,
+        *,
+        heads: int,
+        scale: float | None,
+        causal: bool,
+        parts: int,
+        out: Floats | None = None,
     ) -> Floats:
         """Attention over ``parts`` of the keys each query sees, merged by log-sum-exp; shapes as for ``softmax``."""
         head_dim = query.shape[-1] // (heads if query.ndim == 2 else 1)
         factor = head_dim**-0.5 if scale is None else scale
-        out, bad = self.direct.decode(query, key, value, heads, factor, causal, parts, num_threads())
+        result: Floats
+        result, bad = self.direct.decode(query, key, value, heads, factor, causal, parts, out, num_threads())
         checked(bad, query=query, key=key, value=value)
-        result: Floats = out
         return result
 
     def attend_codes(self, query: Floats, keys: Codes, values: Codes, scale: float) -> Floats:

@@ -28,6 +28,7 @@ class SoftmaxKernels:
         scale: float | None = None,
         causal: bool = False,
         block: int = 0,
+        block_q: int = 0,
         top_k: int = 0,
         cosine: bool = False,
         bias: Bias | None = None,
@@ -35,20 +36,22 @@ class SoftmaxKernels:
         seed: int = 0,
         mask: Mask | None = None,
         want_weights: bool = False,
+        out: Floats | None = None,
     ) -> tuple[Floats, Floats | None]:
-        """Softmax attention in one pass over the keys."""
+        """Softmax attention in one pass over the keys, written to ``out`` where that has the output's shape."""
         head_dim = query.shape[-1] // (heads if query.ndim == 2 else 1)
         scale = head_dim**-0.5 if scale is None else scale
         added = None if bias is None else _as_tuple(bias)
-        numbers = heads, scale, causal, block, top_k, cosine, mask, added, dropout, seed, want_weights, num_threads()
-        out, weights, sums, bad = self._attention.attend(query, key, value, *numbers)
+        blocks = block, block_q
+        options = top_k, cosine, mask, added, dropout, seed, want_weights, out, num_threads()
+        output, weights, sums, bad = self._attention.attend(query, key, value, heads, scale, causal, *blocks, *options)
         checked(bad, query=query, key=key, value=value)
         if bias is not None and bias.bucket_values is not None:
             part = sums @ bias.bucket_values
-            out += part if out.ndim == 3 else part.transpose(1, 0, 2).reshape(out.shape)
+            output += part if output.ndim == 3 else part.transpose(1, 0, 2).reshape(output.shape)
         if mask is not None:
             require_finite(value=value)  # rows that no query keeps are never read
-        return out, weights
+        return output, weights
 
     def dots(self, query: Floats, key: Floats, scale: float) -> Floats:
         """Return scale · key·query, (n,)."""

@@ -62,6 +62,7 @@ class SoftmaxReference:
         scale: float | None = None,
         causal: bool = False,
         block: int = 0,
+        block_q: int = 0,
         top_k: int = 0,
         cosine: bool = False,
         bias: Bias | None = None,
@@ -69,11 +70,13 @@ class SoftmaxReference:
         seed: int = 0,
         mask: Mask | None = None,
         want_weights: bool = False,
+        out: Floats | None = None,
     ) -> tuple[Floats, Floats | None]:
         """Softmax attention over (n, heads · d) or (heads, n, d); weights are (heads, n_queries, n_keys).
 
         Key and value may have fewer heads, each of which then serves as many heads of the query, in order.
-        ``block`` changes the order of summation only, and nothing here.
+        ``block`` and ``block_q`` change the order of summation only, and nothing here.  ``out`` is where an engine may
+        put the output; this one does not.
         """
         require_finite(query=query, key=key, value=value)
         q = by_head(query, heads)
@@ -94,12 +97,12 @@ class SoftmaxReference:
         weights = softmax_rows(scores)
         if dropout:
             weights *= np.where(_hashed(weights.shape, seed) < np.float32(dropout) * 2.0**32, 0, 1 / (1 - dropout))
-        out = weights @ v
+        mixed = weights @ v
         if bias is not None and bias.bucket_values is not None:
-            out += _bucketed(weights, bias)
+            mixed += _bucketed(weights, bias)
         if query.ndim == 2:
-            out = out.transpose(1, 0, 2).reshape(len(query), heads * v.shape[-1])
-        return out, weights if want_weights else None
+            mixed = mixed.transpose(1, 0, 2).reshape(len(query), heads * v.shape[-1])
+        return mixed, weights if want_weights else None
 
     def dots(self, query: Floats, key: Floats, scale: float) -> Floats:
         """Return scale · key·query, (n,)."""

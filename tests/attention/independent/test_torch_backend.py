@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agentmem.attention import attend, score
+from agentmem.attention import AttentionWeights, attend, score
 from agentmem.errors import BackendUnavailable, InvalidInput, InvalidVector
 
 pytest.importorskip("torch", reason='PyTorch is not there; pip install "agentmem[independent]"')
@@ -20,6 +20,13 @@ def rows(seed: int, *shape: int) -> np.ndarray:
 QUERY, KEY, VALUE = rows(1, 5, 12), rows(2, 33, 12), rows(3, 33, 6)
 MASK = np.random.default_rng(4).random((5, 33)) < 0.5
 MASK[2] = False
+PLACES = np.arange(33) * 2.0
+LEARNED = {"heads": 3, "distance": 4}
+
+
+def learned(mechanism: str) -> dict[str, Any]:
+    weights = AttentionWeights.init(mechanism, dim=12, value_dim=6, params=LEARNED, seed=8)
+    return {"params": LEARNED, "weights": weights, "positions": PLACES}
 
 
 @pytest.mark.parametrize("weights", [False, True])
@@ -34,6 +41,11 @@ MASK[2] = False
         ("standard-mha", {"params": {"heads": 3}, "mask": np.stack([MASK] * 3)}),
         ("flash-attention-v2", {"params": {"block_size": 16}}),
         ("cross-attention", {"weights": {"query": rows(5, 12, 8), "key": rows(6, 12, 8)}}),
+        ("alibi-mha", {"params": {"heads": 3}, "positions": PLACES}),
+        ("alibi-mha", {"params": {"heads": 3}, "mask": MASK, "positions": (PLACES[:5] + 0.5, PLACES)}),
+        ("causal-self-attention", {"params": {"heads": 3}, "positions": (PLACES[-5:], PLACES)}),
+        ("relative-position-attention", learned("relative-position-attention")),
+        ("disentangled-attention", learned("disentangled-attention")),
         ("memory-attention", {"params": {"top_k": 4, "heads": 2}, "context": (KEY[:3], VALUE[:3])}),
     ],
 )
@@ -60,6 +72,8 @@ def test_heads_in_front_no_keys_and_scores() -> None:
 
 
 def test_what_it_cannot_do_is_refused() -> None:
+    with pytest.raises(BackendUnavailable, match="dropout there draws from PyTorch's own generator"):
+        attend(QUERY, KEY, mechanism="standard-mha", params={"heads": 3, "dropout": 0.5}, backend="torch")
     with pytest.raises(
         BackendUnavailable, match="backend='torch' runs softmax attention only, and this asks for hyperbolic"
     ):
