@@ -273,7 +273,8 @@ def attention() -> str:
         more.append([f"flash runner: {target['name']}", f"{target['measured']:.2f}, goal {target['goal']:g} {verdict}"])
     return (
         f"{beside}\n\n{table(['what', 'measured'], more)}\n\n{machine_line(result)}; kernels x86-64-v{result['isa']}, "
-        f"PyTorch {result['torch']}. Medians of interleaved runs, one thread but where two are named. "
+        f"PyTorch {result['torch']}. Medians of interleaved runs, one thread but where two are named"
+        f"{'; two threads: ' + result['threads_of'] if 'threads_of' in result else ''}. "
         "`python benchmarks/attention.py`"
     )
 
@@ -300,9 +301,9 @@ def limits() -> str:
     machine, of = result["machine"], result["limits"]
     reads = ", ".join(f"{speed:,.0f} from {size}" for size, speed in of["read_gb_a_second"].items())
     return table(header, rows) + (
-        f"\n\n{machine['cpu']}, one core: {of['multiply_adds_gflops']:.0f} GFLOP/s of float32 multiply-adds; GB/s read: "
-        f"{reads}; an empty call {of['empty_call_us']:.2f} µs; a thread's start and end {of['thread_us']:.0f} µs. "
-        f"PyTorch {result['torch']}. `python benchmarks/limits.py`"
+        f"\n\n{machine['cpu']}, one core: {of['multiply_adds_gflops']:.0f} GFLOP/s of float32 multiply-adds; GB/s "
+        f"read: {reads}; an empty call {of['empty_call_us']:.2f} µs; a thread's start and end {of['thread_us']:.0f} "
+        f"µs. PyTorch {result['torch']}. `python benchmarks/limits.py`"
     )
 
 
