@@ -184,7 +184,7 @@ def loss(
     found = scores(parameters, layers[-1].out, keys, missing)
     shares = softmax(found)
     value = float(-(target * np.log(np.where(target > 0, shares, 1))).sum() / len(x))
-    gradient = {name: np.zeros_like(each) for name, each in parameters.items()}
+    gradient = {name: np.empty_like(each) for name, each in parameters.items()}
     to_scores = (shares - target) / len(x)
     gradient["scale"][0] = (to_scores * np.where(np.isfinite(found), found, 0)).sum()
     to_x: Array = np.exp(parameters["scale"]) * (to_scores[:, None] @ keys)[:, 0]
@@ -206,10 +206,10 @@ def _back(
     """Fill in a layer's gradient and return that of what came in."""
     query, key, value = (parameters[name][number] for name in ("query", "key", "value"))
     to_total = (to_out - layer.out * (layer.out * to_out).sum(axis=1, keepdims=True)) / layer.length
-    gradient["output"][number] = layer.joined.T @ to_total
+    np.matmul(layer.joined.T, to_total, out=gradient["output"][number])
     to_joined = to_total @ parameters["output"][number].T
     to_seen = to_joined.reshape(len(to_total), len(query), -1).swapaxes(0, 1)
-    gradient["value"][number] = layer.pooled.transpose(1, 2, 0) @ to_seen
+    np.matmul(layer.pooled.transpose(1, 2, 0), to_seen, out=gradient["value"][number])
     to_pooled = (to_seen @ value.swapaxes(1, 2)).swapaxes(0, 1)
     to_weights = to_pooled @ keys.swapaxes(1, 2)
     if keep is not None:
@@ -219,7 +219,7 @@ def _back(
     gradient["sharpness"][number] = (to_logits * layer.raw).sum(axis=(0, 2)) * sharpness
     to_absorbed = ((to_logits * sharpness[:, None]) @ keys).swapaxes(0, 1)
     to_queries = to_absorbed @ key
-    gradient["key"][number] = to_absorbed.swapaxes(1, 2) @ layer.queries.swapaxes(0, 1)
-    gradient["query"][number] = layer.x.T @ to_queries
+    np.matmul(to_absorbed.swapaxes(1, 2), layer.queries.swapaxes(0, 1), out=gradient["key"][number])
+    np.matmul(layer.x.T, to_queries, out=gradient["query"][number])
     through: Array = to_total + (to_queries @ query.swapaxes(1, 2)).sum(axis=0)
     return through

@@ -11,7 +11,7 @@ from agentmem.errors import InvalidInput
 from agentmem.records import Float32, Int64
 from agentmem.simulation.datasets import TEST
 from agentmem.simulation.study.configuration import Shape
-from agentmem.simulation.study.model import Parameters, forward, initial, loss, scores, softmax
+from agentmem.simulation.study.model import Array, Parameters, forward, initial, loss, scores, softmax
 from agentmem.simulation.study.pools import Pools
 from agentmem.simulation.study.quality import ndcg
 
@@ -21,6 +21,8 @@ PATIENCE = 4
 """So many epochs without a higher NDCG@10 on dev end the training."""
 MOST_EPOCHS = 60
 BLOCK = 64
+PIECE = 1 << 16
+"""So many parameters are moved at a time, which stay in the processor's cache while they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,31 @@ class Adam:
         self._mean = {name: np.zeros_like(each) for name, each in parameters.items()}
         self._square = {name: np.zeros_like(each) for name, each in parameters.items()}
         self._steps = 0
+        self._room, self._wide = np.empty(PIECE, np.float32), np.empty(PIECE)
 
     def step(self, parameters: Parameters, gradient: Parameters) -> None:
         """Move the parameters, in place."""
         self._steps += 1
         rate = RATE * np.sqrt(1 - 0.999**self._steps) / (1 - 0.9**self._steps)
-        for name, slope in gradient.items():
-            mean, square = self._mean[name], self._square[name]
-            mean += 0.1 * (slope - mean)
-            square += 0.001 * (slope * slope - square)
-            parameters[name] -= (rate * mean / (np.sqrt(square) + 1e-8)).astype(slope.dtype)
+        for name in gradient:
+            whole = [each[name].reshape(-1) for each in (parameters, gradient, self._mean, self._square)]
+            for start in range(0, len(whole[0]), PIECE):
+                self._move(rate, *(each[start : start + PIECE] for each in whole))
+
+    def _move(self, rate: float, values: Array, slope: Array, mean: Array, square: Array) -> None:
+        room, wide = self._room[: len(values)], self._wide[: len(values)]
+        np.subtract(slope, mean, out=room)
+        room *= 0.1
+        mean += room
+        np.multiply(slope, slope, out=room)
+        room -= square
+        room *= 0.001
+        square += room
+        np.sqrt(square, out=room)
+        room += 1e-8
+        np.multiply(mean, rate, out=wide)
+        wide /= room
+        values -= wide.astype(values.dtype)
 
 
 def train(shape: Shape, train: Pools, dev: Pools, seed: int, share: float = 1.0) -> Trained:
