@@ -131,8 +131,8 @@ def shipped_weights(evidence: Evidence, query: QueryFeatures) -> Float32:
     if not n_plain and factor == 1:
         return _THREADED
     kinds = plain[:1] if n_plain in (0, len(plain)) else plain
-    weights: Float32 = np.take(_WEIGHTS, kinds.astype(np.intp), axis=1)
-    weights[_GATED] *= factor
+    weights: Float32 = np.take(_WEIGHTS, kinds.view(np.uint8), axis=1)
+    weights[_GATED] *= np.float32(factor)
     if n_plain:
         gate = gate_of(evidence, query, kinds)
         weights[_GATED] *= gate
