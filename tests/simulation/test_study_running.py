@@ -235,3 +235,18 @@ def test_plots_without_matplotlib_name_the_command(study, tmp_path, monkeypatch)
 
 def test_shapes_are_named_in_the_order_of_the_published_study():
     assert str(Shape(8, 256, 3, 0.0)) == "8h-256d-3L-0"
+
+
+def test_the_report_counts_the_runs_of_every_corpus(study):
+    """Means over the shapes, as many as there are, and deviations over the seeds, of one shape and of all."""
+    report = summary(study.head, study.lines)
+    text = markdown(report)
+    for corpus in CORPORA:
+        mine = [each for each in report["configurations"] if each["corpus"] == str(corpus)]
+        row = next(line for line in text.partition("## All shapes")[2].splitlines() if line.startswith(f"| {corpus} "))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        gains = [each["figures"]["ndcg_change"]["mean"] for each in mine]
+        assert cells[1:3] == ["2", "4"]
+        assert cells[4:6] == [f"{sum(gains) / 2:+.1%}", f"{min(gains):+.1%} to {max(gains):+.1%}"]
+        deviation = sum(each["figures"]["ndcg_change"]["sd"] for each in mine) / 2
+        assert re.search(rf"\| 2 shapes, mean at {corpus} \| ndcg change \| 2 \| .* \| {deviation:.1%} \|", text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 from agentmem.simulation.study.model import COMPONENTS
@@ -69,6 +69,8 @@ def markdown(report: Report) -> str:
         "## The chosen shape on every corpus",
         _corpora(configurations, best["shape"]),
         _picture("corpora"),
+        "## All shapes on every corpus",
+        _grids(configurations),
         "## What each choice does",
         f"Means over all other choices at {best['corpus']}.",
         _axes([each for each in configurations if each["corpus"] == best["corpus"]]),
@@ -82,7 +84,7 @@ def markdown(report: Report) -> str:
         *_costs(best),
         _picture("latency"),
         "## Coherence over the seeds",
-        _coherence([each for each in configurations if each["seeds"] > 1]),
+        _coherence([each for each in configurations if each["seeds"] > 1], best["shape"]),
         *_categories(best),
         "## Against the published figures",
         *_published(report),
@@ -165,6 +167,42 @@ def _corpora(configurations: Configurations, shape: str) -> str:
     return table(["corpus", "seeds", *CORPORA.values(), "ms", "distractors among candidates"], rows)
 
 
+def _by_corpus(configurations: Configurations) -> dict[str, list[Mapping[str, Any]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for each in configurations:
+        groups.setdefault(each["corpus"], []).append(each)
+    return groups
+
+
+def _grids(configurations: Configurations) -> str:
+    """Return how many runs there are of each corpus, and what the shapes' means over the seeds spread over."""
+    rows = []
+    for corpus, mine in _by_corpus(configurations).items():
+        gains = [value for each in mine if (value := _mean(each, "ndcg_change")) is not None]
+        level = [
+            abs(value - each["figures"]["ndcg_change"]["mean"])
+            for each in mine
+            if (value := _mean(each, "equal_weights_ndcg_change")) is not None
+        ]
+        rows.append(
+            [
+                corpus,
+                str(len(mine)),
+                str(sum(each["seeds"] for each in mine)),
+                shown("change", _average(mine, "recall_change")),
+                shown("change", _average(mine, "ndcg_change")),
+                f"{min(gains):+.1%} to {max(gains):+.1%}" if gains else "–",
+                shown("sparsity", stdev(gains)) if len(gains) > 1 else "–",
+                shown("change", _average(mine, "equal_weights_ndcg_change")),
+                f"{100 * max(level):.1f}" if level else "–",
+                shown("change", _average(mine, "cosine_change")),
+                shown("change", _average(mine, "transfer_ndcg_change")),
+            ]
+        )
+    header = ["corpus", "shapes", "runs", "recall@10", "NDCG@10", "lowest to highest", "deviation"]
+    return table([*header, "with equal weights", "farthest from it, points", "cosine", "transfer NDCG@10"], rows)
+
+
 def _axes(configurations: Configurations) -> str:
     names = ("recall_change", "ndcg_change", "cosine_change", "generalisation", "transfer_ndcg_change", "latency_ms")
     rows = []
@@ -176,7 +214,12 @@ def _axes(configurations: Configurations) -> str:
 
 
 def _average(configurations: Configurations, name: str) -> float | None:
-    known = [value for each in configurations if (value := _mean(each, name)) is not None]
+    return _known(_mean(each, name) for each in configurations)
+
+
+def _known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the numbers among values."""
+    known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
 
@@ -232,15 +275,23 @@ def _costs(best: Mapping[str, Any]) -> Iterator[str]:
     yield table(["", "MB"], [*rows, ["bytes a vector", shown("bytes", _mean(best, "bytes_a_vector"))]])
 
 
-def _coherence(configurations: Configurations) -> str:
+def _coherence(configurations: Configurations, shape: str) -> str:
+    """Return the deviations over the seeds: of a shape on every corpus, and the means over all shapes there."""
     if not configurations:
         return "No configuration was run with more than one seed."
     rows = []
-    for each in configurations:
-        for name in CHANGES:
-            figures = each["figures"][name]
-            cells = [shown(name, figures["mean"]), shown(name, figures["sd"]).lstrip("+"), shown("cv", figures["cv"])]
-            rows.append([f"{each['shape']} at {each['corpus']}", name.replace("_", " "), str(each["seeds"]), *cells])
+    for corpus, mine in _by_corpus(configurations).items():
+        groups = [(each["shape"], [each]) for each in mine if each["shape"] == shape]
+        if len(mine) > 1:
+            groups.append((f"{len(mine)} shapes, mean", mine))
+        for title, group in groups:
+            counts = [each["seeds"] for each in group]
+            for name in CHANGES:
+                figures = {kind: _known(each["figures"][name][kind] for each in group) for kind in ("mean", "sd", "cv")}
+                seeds = sorted({min(counts), max(counts)})
+                cells = [shown(name, figures["mean"]), shown(name, figures["sd"]).lstrip("+")]
+                told = [f"{title} at {corpus}", name.replace("_", " "), "–".join(map(str, seeds))]
+                rows.append([*told, *cells, shown("cv", figures["cv"])])
     return table(["", "figure", "seeds", "mean", "standard deviation", "CV"], rows)
 
 
