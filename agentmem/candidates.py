@@ -123,7 +123,7 @@ def _gather(
     sources: list[tuple[int, Int64]] = []
     terms, bm25 = None, None
     if ctx.text is not None and mechanism != "dense":
-        terms = query_terms(ctx.text, core.analyzer)
+        terms = frame.terms if frame is not None and frame.terms is not None else query_terms(ctx.text, core.analyzer)
         bm25 = view.lexical(terms.ids, ctx.candidates, scope)
         sources.append((ev.LEXICAL, bm25.rows))
     linked = mechanism in BY_HEADS and links.any(reader, view)

@@ -217,10 +217,9 @@ class Ranker:
             return scores
         codes, scales = self._core.tokenizer.token_table()
         for places, part, local in view.parts_of(rows):
-            offsets, tokens = part.token_offsets, part.tokens
-            known = attention.maxsim(vectors, weights, codes, offsets, tokens, scales=scales, rows=local)
-            known[offsets[local] == offsets[local + 1]] = np.nan
-            scores[places] = known
+            scores[places] = attention.maxsim(
+                vectors, weights, codes, part.token_offsets, part.tokens, scales=scales, rows=local
+            )
         return scores
 
     def _words(

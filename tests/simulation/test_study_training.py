@@ -7,12 +7,10 @@ import pytest
 from study_kit import DIM, small_corpus, with_test_vectors
 
 from agentmem.errors import InvalidInput
-from agentmem.simulation.datasets import Dataset, LabelledQuery
-from agentmem.simulation.measures import measure
 from agentmem.simulation.study import Configuration, Corpus, Shape, measure_one
 from agentmem.simulation.study import training as fitting
 from agentmem.simulation.study.pools import Searched
-from agentmem.simulation.study.quality import compare, ndcg, values
+from agentmem.simulation.study.quality import compare, names, ndcg
 from agentmem.simulation.study.training import Adam, ask, train
 
 SHAPE = Shape(2, 8, 1, 0.1)
@@ -136,26 +134,6 @@ def test_cosines_are_means_over_relevant_candidates(found):
         assert asked.before[place] == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
 
-@pytest.mark.parametrize("split", ["train", "dev", "test"])
-def test_values_are_those_of_the_library(found, split):
-    """Also where relevant documents are no candidates, a query has none, and nothing is relevant to one."""
-    rng = np.random.default_rng(0)
-    pools = found.splits[split]
-    qrels = {query: {**grades, "nowhere": 3} for query, grades in pools.qrels.items()}
-    qrels |= {"without candidates": {"d0": 1}, pools.queries[0]: {"d0": 0}}
-    grades = pools.grades * (np.arange(len(pools)) > 0)[:, None]
-    few = replace(pools, qrels=qrels, grades=grades)
-    judged = Dataset(split, (), tuple(LabelledQuery(query, "", None, {}, split) for query in qrels), qrels, split=split)
-    for scores in (None, rng.normal(size=pools.rows.shape).astype(np.float32)):
-        order = np.arange(pools.rows.shape[1]) if scores is None else np.argsort(-scores, axis=1)
-        rows = np.take_along_axis(pools.rows, np.broadcast_to(order, pools.rows.shape), axis=1)
-        ranked = {query: [pools.ids[row] for row in mine] for query, mine in zip(pools.queries, rows, strict=True)}
-        expected = measure(judged, ranked, 10)
-        for name, mine in values(few, scores).items():
-            assert mine.any()
-            np.testing.assert_allclose(mine, expected[name], rtol=1e-14, err_msg=name)
-
-
 def test_adam_takes_the_steps_of_its_paper():
     """Also of more parameters than are moved at a time."""
     rng = np.random.default_rng(0)
@@ -184,6 +162,8 @@ def test_compare_by_hand(found):
         categories={"a": "one", "b": "two", "c": "two"},
     )
     scores = np.array([[1, 3, 2], [5, 4, -np.inf]], np.float32)
+    assert names(few) == {"a": ["x", "y", "z"], "b": ["z", "y"]}
+    assert names(few, scores) == {"a": ["y", "z", "x"], "b": ["z", "y"]}
     told = compare(few, scores)
     half, both = 1 / np.log2(3), 1 + 1 / np.log2(3)
     assert told["recall@10"] == {"before": 0.5, "after": 0.5, "change": 0}

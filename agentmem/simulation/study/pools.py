@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agentmem.errors import InvalidInput
 from agentmem.records import Float32, Int64
-from agentmem.simulation.datasets import DEV, TEST, TRAIN
+from agentmem.simulation.datasets import DEV, TEST, TRAIN, Dataset, LabelledQuery
 
 DEPTH = 50
 """Candidates a query."""
-TOP = 10
-"""Ranks that measures look at."""
 
 
 class Batch(NamedTuple):
@@ -84,27 +81,12 @@ class Pools:
         return np.flatnonzero(self.grades.sum(axis=1) > 0)
 
     @cached_property
-    def attainable(self) -> tuple[Int64, Int64, NDArray[np.float64]]:
-        """Each query's place in ``qrels``, how many are relevant to it, and the gain of the best order of those.
-
-        Where none is relevant they are 1, for a quotient of 0.
-        """
-        place = {query: number for number, query in enumerate(self.qrels)}
-        relevant = np.ones(len(self), np.int64)
-        best = np.zeros((len(self), TOP))
-        for row, query in enumerate(self.queries):
-            grades = sorted((grade for grade in self.qrels[query].values() if grade > 0), reverse=True)
-            relevant[row] = max(len(grades), 1)
-            best[row, : len(grades)] = grades[:TOP]
-        total = gain(best)
-        return np.array([place[query] for query in self.queries]), relevant, np.where(total > 0, total, 1)
-
-
-def gain(grades: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the sum of the first ``TOP`` grades of each row, each divided by log2(1 + rank)."""
-    first = grades[:, :TOP]
-    total: NDArray[np.float64] = np.cumsum(first / np.log2(np.arange(2, first.shape[1] + 2)), axis=1)[:, -1]
-    return total
+    def judged(self) -> Dataset:
+        """The judgements of all queries of the split, as measures take them."""
+        asked = tuple(
+            LabelledQuery(query, "", None, {"category": self.categories.get(query)}, self.split) for query in self.qrels
+        )
+        return Dataset(self.split, (), asked, self.qrels, split=self.split)
 
 
 class Sealed:

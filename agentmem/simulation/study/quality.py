@@ -8,36 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem.records import Float32
-from agentmem.simulation.study.pools import TOP, Pools, gain
+from agentmem.simulation.measures import measure
+from agentmem.simulation.study.pools import Pools
 
+TOP = 10
 RECALL, NDCG = "recall@10", "ndcg@10"
 
 
-def values(pools: Pools, scores: Float32 | None = None) -> dict[str, NDArray[np.float64]]:
-    """Return recall@10 and NDCG@10 of every query of the split, 0 for one without candidates.
-
-    They are the numbers of ``measures.measure``, for all queries at once: training asks for them after every epoch.
+def names(pools: Pools, scores: Float32 | None = None) -> dict[str, list[str]]:
+    """Return each query's candidates, best first.
 
     Args:
         pools: the candidates, as the store found them.
-        scores: float32 (b, m), to order them by; ties stay as they were found.
-
-    Returns:
-        Measure -> float64 (queries,), in the order of ``pools.qrels``.
+        scores: float32 (queries, m), to order them by; ties stay as they were found.
     """
-    grades = pools.grades
+    rows = pools.rows
     if scores is not None:
-        grades = np.take_along_axis(grades, np.argsort(-scores, axis=1, kind="stable"), axis=1)
-    places, relevant, best = pools.attainable
-    found = {name: np.zeros(len(pools.qrels)) for name in (RECALL, NDCG)}
-    found[RECALL][places] = (grades[:, :TOP] > 0).sum(axis=1) / relevant
-    found[NDCG][places] = gain(grades) / best
-    return found
+        rows = np.take_along_axis(rows, np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    return {
+        query: [pools.ids[row] for row in mine[mine >= 0].tolist()]
+        for query, mine in zip(pools.queries, rows, strict=True)
+    }
 
 
 def ndcg(pools: Pools, scores: Float32) -> float:
     """Return the mean NDCG@10 over all queries."""
-    return float(values(pools, scores)[NDCG].mean())
+    return float(measure(pools.judged, names(pools, scores), TOP)[NDCG].mean())
 
 
 def compare(pools: Pools, scores: Float32) -> dict[str, Any]:
@@ -47,7 +43,7 @@ def compare(pools: Pools, scores: Float32) -> dict[str, Any]:
         ``{"recall@10": {"before", "after", "change"}, "ndcg@10": ..., "categories": {name: {"queries", ...}}}``; the
         change is relative, None to 0.
     """
-    before, after = (values(pools, each) for each in (None, scores))
+    before, after = (measure(pools.judged, names(pools, each), TOP) for each in (None, scores))
 
     def part(mine: NDArray[np.bool_]) -> dict[str, Any]:
         return {
