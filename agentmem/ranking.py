@@ -183,12 +183,13 @@ class Ranker:
         own, near = places[:count], places[count:]
         late = self._late(view, found, every)
         dense, lexical = evidence_of(ctx, view, found.bm25, every)
-        phrase, asks, tells_time = self._words(view, found, features)
+        phrase, lead, asks, tells_time = self._words(view, found, features)
         return Evidence(
             labels=found.labels,
             dense=dense[own],
             lexical=lexical[own],
             phrase=phrase,
+            lead=lead,
             late=late[own],
             first_round=found.first_round,
             sources=found.sources,
@@ -224,20 +225,23 @@ class Ranker:
 
     def _words(
         self, view: View, found: Candidates, features: QueryFeatures
-    ) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return phrase scores, NaN where the query has no text; which candidates ask; which tell a time, if asked."""
+    ) -> tuple[Float32, Float32, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return phrase and lead scores, NaN without a text; which candidates ask; which tell a time, if asked."""
         count = len(found.rows)
-        phrase, asks, tells = np.zeros(count, np.float32), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        (phrase, lead), asks, tells = np.zeros((2, count), np.float32), *np.zeros((2, count), np.bool_)
         for places, part, local in view.parts_of(found.rows):
             asks[places] = kernels.holding(part.token_offsets, part.tokens, local, self._pieces.question_mark)
             if features.asks_when:
                 tells[places] = kernels.holding(part.term_offsets, part.terms, local, TIME_IDS)
-            if found.terms is not None and found.bm25 is not None and len(found.terms.ids) > 1:
-                idf = found.bm25.idf
-                phrase[places] = kernels.phrase_scores(part.term_offsets, part.terms, local, found.terms.ids, idf)
+            if found.terms is not None and found.bm25 is not None:
+                words = (part.term_offsets, part.terms, local, found.terms.ids, found.bm25.idf)
+                lead[places] = kernels.lead_scores(*words)
+                if len(found.terms.ids) > 1:
+                    phrase[places] = kernels.phrase_scores(*words)
         if found.terms is None:
             phrase.fill(np.nan)
-        return phrase, asks, tells
+            lead.fill(np.nan)
+        return phrase, lead, asks, tells
 
     def _measured(self, view: View) -> Background:
         calibrated = self._core.calibrated.get(self._core.identity.generation)
@@ -261,6 +265,7 @@ def _plain(ctx: SearchContext, view: View, found: Candidates) -> Evidence:
         dense=dense,
         lexical=lexical,
         phrase=zeros,
+        lead=zeros,
         late=np.full(count, np.nan, np.float32),
         first_round=found.first_round,
         sources=found.sources,

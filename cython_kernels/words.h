@@ -1,4 +1,5 @@
-/* What stands in the words of rows, whose ids lie one row after the other: phrases of the query, and ids of a kind.
+/* What stands in the words of rows, whose ids lie one row after the other: phrases of the query, its terms at the beginning, and
+   ids of a kind.
    Offsets may come from a mapped file: a row whose slice points outside is empty. */
 #ifndef AGENTMEM_WORDS_H
 #define AGENTMEM_WORDS_H
@@ -96,6 +97,26 @@ static void phrases_of(const words_t *w, const int64_t *query, const float *leas
         for (int64_t pair = 0; pair + 1 < n_terms; pair++)
             if (counts[pair] > 0)
                 score += counts[pair] * (k1 + 1) / (counts[pair] + k1) * least[pair];
+        out[r] = (float)score;
+    }
+}
+
+/* The weights of the query's terms that are among the first words of each row; query as for phrases_of. */
+static void leads_of(const words_t *w, const int64_t *query, const float *weights, int64_t n_terms, int64_t first_words,
+                     float *out)
+{
+    for (int64_t r = 0; r < w->n_rows; r++) {
+        int64_t stop, start = slice_of(w, r, &stop);
+        double score = 0;
+        words_ahead(w, r);
+        if (stop > start + first_words)
+            stop = start + first_words;
+        for (int64_t term = 0; term < n_terms; term++)
+            for (int64_t at = start; at < stop; at++)
+                if (id_at(w, at) == query[term]) {
+                    score += weights[term];
+                    break;
+                }
         out[r] = (float)score;
     }
 }

@@ -15,6 +15,7 @@ cdef extern from "words.h" nogil:
         int wide
     void rows_holding(const words_t *, const uint32_t *, int64_t, uint8_t *)
     void phrases_of(const words_t *, const int64_t *, const float *, int64_t, double, double *, float *)
+    void leads_of(const words_t *, const int64_t *, const float *, int64_t, int64_t, float *)
 
 
 cdef words_t words_of(cnp.ndarray offsets, cnp.ndarray ids, cnp.ndarray rows):
@@ -50,4 +51,18 @@ def phrases(cnp.ndarray offsets not None, cnp.ndarray ids not None, cnp.ndarray 
     phrases_of(&words, <int64_t *>cnp.PyArray_DATA(query), <float *>cnp.PyArray_DATA(least), n_terms, k1, counts,
                <float *>cnp.PyArray_DATA(scores))
     free(counts)
+    return scores
+
+
+def leads(cnp.ndarray offsets not None, cnp.ndarray ids not None, cnp.ndarray rows not None,
+          cnp.ndarray query not None, cnp.ndarray weights not None, int64_t first_words):
+    """Return what the query's terms, int64 (n,), that are among the first words of rows weigh together, float32 (m,).
+
+    The weights are float32 (n,).
+    """
+    cdef words_t words = words_of(offsets, ids, rows)
+    cdef cnp.npy_intp m = words.n_rows
+    cdef cnp.ndarray scores = cnp.PyArray_EMPTY(1, &m, cnp.NPY_FLOAT32, 0)
+    leads_of(&words, <int64_t *>cnp.PyArray_DATA(query), <float *>cnp.PyArray_DATA(weights),
+             cnp.PyArray_DIM(query, 0), first_words, <float *>cnp.PyArray_DATA(scores))
     return scores

@@ -29,6 +29,9 @@ WEIGHTS = MappingProxyType(
         "lexical": Row(1.0, 1.0),
         # A pair of query words together says half as much again as the rarer of the two alone.
         "phrase": Row(0.5, 0.5),
+        # What a text is about it says at its beginning, title or name.  Times what the gate adds to words, so that it
+        # counts where vectors say little; a turn is all beginning.
+        "lead": Row(0.0, 1.0),
         # MaxSim spans about 0.4 between the best and the worst candidate: 25 makes that 10 points, as much as BM25
         # spans on turns.  Long documents hold something similar to any word, hence less for plain records.
         "late": Row(25.0, 20.0),
@@ -103,6 +106,9 @@ deviation takes a third off them, each one less adds half."""
 VECTORS_GAIN = 0.5
 """Where the gate takes weight off words, late interaction loses as much (its pieces are words too), and the semantic
 head gains the square root of it; where the gate gives words more, these two stay as they are."""
+
+LEAD_WORDS = 12
+"""The beginning of a text: the length of a title, or of a function's name with its parameters."""
 
 GATE_BOUNDS = (0.5, 2.0)
 """An unbounded gate does not carry over to collections that it was not fitted on."""

@@ -24,7 +24,7 @@ _THREADED = np.ascontiguousarray(_WEIGHTS[:, :1])
 _THREADED.setflags(write=False)
 _GATED = slice(HEAD_NAMES.index("lexical"), HEAD_NAMES.index("phrase") + 1)
 assert set(HEAD_NAMES[_GATED]) == GATED
-_LATE, _SEMANTIC = HEAD_NAMES.index("late"), HEAD_NAMES.index("semantic")
+_LATE, _LEAD, _SEMANTIC = (HEAD_NAMES.index(name) for name in ("late", "lead", "semantic"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,7 @@ def shipped_weights(evidence: Evidence, query: QueryFeatures) -> Float32:
         gate = gate_of(evidence, query, kinds)
         weights[_GATED] *= gate
         lean_on_vectors(weights, gate)
+        lean_on_words(weights, gate)
     return weights
 
 
@@ -150,6 +151,11 @@ def lean_on_vectors(table: Float32, gate: NDArray[np.float64] | np.float64) -> N
     sure = np.minimum(gate, 1)
     table[_LATE] *= sure
     table[_SEMANTIC] /= sure**VECTORS_GAIN
+
+
+def lean_on_words(table: Float32, gate: NDArray[np.float64] | np.float64) -> None:
+    """Where vectors are unsure of their first hit, let the words at the beginning of a text count too, in place."""
+    table[_LEAD] *= np.maximum(gate - 1, 0)
 
 
 def memory_heads(evidence: Evidence, query: QueryFeatures) -> Ranking:

@@ -77,6 +77,11 @@ def phrase(evidence: Evidence, query: QueryFeatures) -> Float32:
     return _or_zero(evidence.phrase)
 
 
+def lead(evidence: Evidence, query: QueryFeatures) -> Float32:
+    """Query words at the beginning of the text."""
+    return _or_zero(evidence.lead) * np.float32(length_factor(query))
+
+
 def late(evidence: Evidence, query: QueryFeatures) -> Float32:
     """Late interaction above the first round's least (MaxSim; Khattab and Zaharia, SIGIR 2020)."""
     return _own(evidence.late, evidence)
@@ -222,6 +227,7 @@ FIRST_STAGE: Mapping[str, Head] = MappingProxyType(
         "recency": recency,
         "importance": importance,
         "feedback": feedback,
+        "lead": lead,
     }
 )
 

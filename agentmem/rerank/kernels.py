@@ -17,18 +17,19 @@ from agentmem.rerank import heads, lexicon
 from agentmem.rerank.evidence import Evidence, QueryFeatures
 from agentmem.rerank.gate import length_factor
 
-_LINKS = list(heads.FIRST_STAGE).index("links")
+_LINKS, _LEAD = (list(heads.FIRST_STAGE).index(name) for name in ("links", "lead"))
 _POINTS = tuple(c.WEIGHTS[name].threaded for name in ("semantic", "lexical", "late"))
 
 
 def first_stage(evidence: Evidence, query: QueryFeatures, out: Float32) -> None:
-    """Set what the heads of ``heads.FIRST_STAGE`` say, unweighted; ``out`` is float32 (12, m), in C order."""
+    """Set what the heads of ``heads.FIRST_STAGE`` say, unweighted; ``out`` is float32 (13, m), in C order."""
     native = kernels("heads")
     if native is None:
         for row, head in enumerate(heads.FIRST_STAGE.values()):
             out[row] = head(evidence, query)
         return
     out[_LINKS] = heads.links(evidence, query) if len(evidence.links.owner) else 0
+    out[_LEAD] = heads.lead(evidence, query)
     semantic, words, late = _POINTS
     constants = (
         query.background.std if query.background.known else np.nan,
@@ -112,6 +113,19 @@ def phrase_scores(
         bounds, gathered = take_ragged(offsets, terms, rows)
         return lexicon.phrase_scores(gathered, bounds, wanted, weights)
     scores: Float32 = native.phrases(offsets, terms, rows, wanted, np.minimum(weights[:-1], weights[1:]), K1)
+    return scores
+
+
+def lead_scores(
+    offsets: Int64, terms: NDArray[np.uint32], rows: Int64, query: NDArray[np.uint32], weights: Float32
+) -> Float32:
+    """Return ``lexicon.lead_scores`` of rows; arguments as for ``phrase_scores``."""
+    native = kernels("words")
+    wanted, weights = query.astype(np.int64), np.ascontiguousarray(weights, np.float32)
+    if native is None:
+        bounds, gathered = take_ragged(offsets, terms, rows)
+        return lexicon.lead_scores(gathered, bounds, wanted, weights)
+    scores: Float32 = native.leads(offsets, terms, rows, wanted, weights, c.LEAD_WORDS)
     return scores
 
 

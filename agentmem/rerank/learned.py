@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from agentmem.records import Float32
 from agentmem.rerank import kernels
 from agentmem.rerank.evidence import Evidence, QueryFeatures
-from agentmem.rerank.fusion import Ranking, gate_of, lean_on_vectors, ranking_of, shipped_weights
+from agentmem.rerank.fusion import Ranking, gate_of, lean_on_vectors, lean_on_words, ranking_of, shipped_weights
 from agentmem.rerank.gate import length_factor, standing
 from agentmem.rerank.heads import FIRST_STAGE, GATED, RELATIONAL, sides
 from agentmem.rerank.weights import HEADS, HeadWeights
@@ -31,7 +31,7 @@ class HeadTable:
 
     Attributes:
         values: float32 (n_heads, m), rows as ``weights.HEADS``; lexical heads scaled down for a long query, late
-            interaction and vectors by the fixed part of the gate.
+            interaction, vectors and the words of a beginning by the fixed part of the gate.
         plain: bool (m,), records without a thread.
         height: the standing of the dense first hit above the background (``gate.standing``); NaN where unknown.
     """
@@ -52,7 +52,9 @@ def head_table(evidence: Evidence, query: QueryFeatures) -> HeadTable:
     values[shipped:] = sides(evidence, query)
     plain = evidence.thread_key == 0
     values[GATED_ROWS] *= np.float32(length_factor(query))
-    lean_on_vectors(values, gate_of(evidence, query, plain))
+    gate = gate_of(evidence, query, plain)
+    lean_on_vectors(values, gate)
+    lean_on_words(values, gate)
     return HeadTable(values, plain, standing(evidence, query.background))
 
 

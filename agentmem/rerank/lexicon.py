@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from agentmem.index.lexical import K1
 from agentmem.records import Float32, Int64
+from agentmem.rerank.constants import LEAD_WORDS
 
 PHRASE_REACH = 2
 """Two terms of the query stand together when at most one other stem is between them: stop words were left out."""
@@ -94,3 +95,17 @@ def phrase_scores(terms: NDArray[np.unsignedinteger], offsets: Int64, query: Int
     table = counts.reshape(rows, pairs)
     least = np.minimum(weights[:-1], weights[1:])
     return ((table * (K1 + 1.0) / (table + K1)) @ least).astype(np.float32)
+
+
+def lead_scores(terms: NDArray[np.unsignedinteger], offsets: Int64, query: Int64, weights: Float32) -> Float32:
+    """Return the idf of the query's terms that are among the first ``LEAD_WORDS`` of each row; float32 (m,).
+
+    Arguments as for ``phrase_scores``.
+    """
+    lengths = np.diff(offsets)
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    begins = np.arange(len(terms)) - offsets[row] < LEAD_WORDS
+    scores = np.zeros(len(lengths))
+    for term, weight in zip(query.tolist(), weights.tolist(), strict=True):
+        scores[np.unique(row[begins & (terms == term)])] += weight
+    return scores.astype(np.float32)

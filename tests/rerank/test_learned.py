@@ -34,6 +34,7 @@ def random_evidence(make, rng, size=9):
         dense=rng.random(size),
         lexical=9 * rng.random(size),
         phrase=rng.random(size),
+        lead=rng.random(size),
         late=rng.random(size),
         thread_key=rng.integers(0, 2, size),
         session_key=rng.integers(0, 3, size),

@@ -268,6 +268,20 @@ def test_where_vectors_are_sure_late_interaction_loses_and_the_semantic_head_gai
     assert sure["semantic"] == pytest.approx(vague["semantic"] * 2**0.5, rel=1e-3)
 
 
+def test_the_words_at_the_beginning_count_where_vectors_are_unsure(make):
+    query = QueryFeatures(Background(0.0, 1.0))
+
+    def lead(top, query=query, **columns):
+        evidence = make(2, dense=[top, top - 1], lead=[3, 0], **columns)
+        return fusion.rank("memory-heads", evidence, query).explain(0).get("lead", 0.0)
+
+    assert lead(1.0) == pytest.approx(3 * constants.WEIGHTS["lead"].plain)
+    assert lead(constants.GATE_CENTRE) == lead(6.0) == 0
+    assert lead(1.0, thread_key=[7, 7]) == 0
+    assert lead(1.0, QueryFeatures()) == 0, "no background, no gate"
+    assert lead(1.0, QueryFeatures(query.background, idf_sum=2 * constants.FULL_QUERY)) == pytest.approx(lead(1.0) / 2)
+
+
 def test_ranks_and_lengths_are_no_evidence(make):
     """A candidate that comes between two others, within their range, changes neither one's points."""
     columns = {"dense": [0.9, 0.5, 0.1], "lexical": [9, 5, 1], "late": [0.9, 0.5, 0.1]}

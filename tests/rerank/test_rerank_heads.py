@@ -32,7 +32,7 @@ def test_semantic_of_equal_scores_is_zero(make):
     assert heads.semantic(make(3, dense=[0.4, 0.4, 0.4]), PLAIN).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("name", ["lexical", "phrase", "importance", "feedback"])
+@pytest.mark.parametrize("name", ["lexical", "phrase", "lead", "importance", "feedback"])
 def test_heads_that_pass_a_column_on_turn_nan_into_nothing(make, name):
     evidence = make(2, **{name: [0.75, NAN]})
     assert getattr(heads, name)(evidence, PLAIN).tolist() == [0.75, 0]

@@ -54,7 +54,7 @@ def test_no_candidates(make, query):
 
 def test_where_nothing_is_known_nothing_is_said(make):
     nan = np.full(3, np.nan)
-    evidence = make(3, dense=nan, lexical=nan, phrase=nan, late=nan, created_at=nan, first_round=np.zeros(3))
+    evidence = make(3, dense=nan, lexical=nan, phrase=nan, lead=nan, late=nan, created_at=nan, first_round=np.zeros(3))
     assert said(evidence, QUERIES[1])[:8].tolist() == np.zeros((8, 3)).tolist()
 
 
@@ -62,7 +62,7 @@ def test_columns_of_narrower_types_and_any_stride_are_taken_as_they_are(make):
     evidence = replace(make(4), dense=np.arange(12, dtype=np.float32)[::3], importance=np.arange(4, dtype=np.uint8))
     table = said(evidence, QueryFeatures(Background(0.0, 2.0)))
     assert table[0].tolist() == [0, 1.5, 3, 4.5]
-    assert table[-2].tolist() == [0, 1, 2, 3]
+    assert table[list(heads.FIRST_STAGE).index("importance")].tolist() == [0, 1, 2, 3]
     assert kernels.order(np.arange(8, dtype=np.float32)[::-2], np.zeros(4, np.float32), np.arange(4)).tolist() == [
         0,
         1,
@@ -143,6 +143,18 @@ def test_phrases_of_any_rows(seed, n_terms, vocabulary):
         np.testing.assert_allclose(kernels.phrase_scores(offsets, terms, rows, query, weights), every[rows], rtol=1e-5)
 
 
+@STEADY
+@given(seed=seeds, n_terms=st.integers(1, 20))
+def test_leads_of_any_rows(seed, n_terms):
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 40, 9))])
+    terms = rng.integers(0, 30, offsets[-1], np.uint32)
+    query = rng.choice(40, n_terms, replace=False).astype(np.uint32)
+    weights, rows = rng.random(n_terms).astype(np.float32), rng.integers(0, 9, 12)
+    every = lexicon.lead_scores(terms, offsets, query.astype(np.int64), weights)
+    np.testing.assert_allclose(kernels.lead_scores(offsets, terms, rows, query, weights), every[rows], rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
 def test_rows_that_hold_an_id(dtype):
     offsets, ids = np.array([0, 2, 2, 5], np.int64), np.array([7, 9, 1, 65_535, 7], dtype)
@@ -158,3 +170,4 @@ def test_slices_that_point_outside_are_empty():
     assert np.flatnonzero(kernels.holding(offsets, ids, rows, wanted)).tolist() == [0, 4]
     scores = kernels.phrase_scores(offsets, ids, rows, wanted, np.ones(2, np.float32))
     assert np.flatnonzero(scores).tolist() == [0]
+    assert np.flatnonzero(kernels.lead_scores(offsets, ids, rows, wanted, np.ones(2, np.float32))).tolist() == [0, 4]

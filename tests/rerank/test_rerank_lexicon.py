@@ -92,6 +92,18 @@ def test_phrases_agree_with_a_plain_count():
     np.testing.assert_allclose(phrases(rows, query, weights), expected, rtol=1e-5)
 
 
+def leads(rows, query, weights):
+    """Return the lead scores of rows of ids."""
+    flat, offsets = np.array([id for row in rows for id in row], np.uint32), np.cumsum([0, *map(len, rows)])
+    return lexicon.lead_scores(flat, offsets, np.array(query, np.int64), np.array(weights, np.float32))
+
+
+def test_a_lead_counts_each_term_of_the_query_once_among_the_first_words():
+    far = [0] * (lexicon.LEAD_WORDS - 1)
+    rows = [[5, 6, 5], [*far, 5, 6], [*far, 0, 5], [], [7]]
+    assert leads(rows, [6, -1, 5], [2, 4, 3]).tolist() == [5, 3, 0, 0, 0]
+
+
 def test_the_word_lists_are_lower_case_and_apart():
     assert all(word == word.lower() for word in lexicon.STOP_STEMS | lexicon.TIME_STEMS)
     assert not lexicon.STOP_STEMS & lexicon.TIME_STEMS

@@ -6,12 +6,13 @@ import { h, signed } from "./dom.js";
 const LOOKS = {
   semantic: "c1", form: "c1 striped", lexical: "c2", phrase: "c2 striped", late: "c3", speaker: "c3 striped",
   neighbours: "c4", feedback: "c4 striped", session: "c5", peers: "c5 striped", links: "c6", ancestors: "c6 striped",
-  time: "c7", recency: "c7 striped", importance: "c8",
+  time: "c7", recency: "c7 striped", importance: "c8", lead: "c8 striped",
 };
 const MEANINGS = {
   semantic: "meaning: similarity of the vectors",
   lexical: "words that the query and the memory share",
   phrase: "words that stand side by side in both",
+  lead: "words of the query at the beginning of the memory",
   late: "each word of the query against each of the memory",
   neighbours: "the turns around the memory",
   links: "linked memories",

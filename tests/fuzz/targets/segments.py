@@ -109,6 +109,7 @@ def search(segment: Segment) -> None:
                 kernels.holding(part.token_offsets, part.tokens, local, few)
                 kernels.holding(part.term_offsets, part.terms, local, few)
                 kernels.phrase_scores(part.term_offsets, part.terms, local, few, np.ones(3, np.float32))
+                kernels.lead_scores(part.term_offsets, part.terms, local, few, np.ones(3, np.float32))
             view.labels(rows)
         view.nearest(query, 5, view.scope(None, NOW, np.arange(1, 20, 2)), 10, False)
         view.plan(view.scope(None, NOW))
