@@ -237,6 +237,29 @@ def relevance() -> str:
     )
 
 
+def unseen() -> str:
+    """NDCG@10 of the default against the best of the others, on collections that nothing was tuned on."""
+    result = load("unseen")
+    pipelines = ("dense", "lexical", "rrf", "convex", "auto")
+    rows, means = [], []
+    for vectors in ("static", "given"):
+        measured = {name: each for name, each in result["sets"].items() if name.endswith(vectors)}
+        for name, each in measured.items():
+            low, high = each["ci95"]
+            cells = [f"{each['ndcg'][p]:.3f}" for p in pipelines]
+            cells[-1] = f"**{cells[-1]}**"
+            rows.append([name, *cells, f"{each['best']}: {each['change']:+.1%} [{low:+.1%}, {high:+.1%}]"])
+        if measured:
+            mean = sum(each["change"] for each in measured.values()) / len(measured)
+            means.append(f"{mean:+.1%} with {'the bundled model' if vectors == 'static' else result['model']}")
+    sizes = [each["documents"] for each in result["sets"].values()]
+    return table(["set / vectors", *pipelines[:-1], "**default**", "against the best of the four"], rows) + (
+        f"\n\nNDCG@10; {min(sizes):,} to {max(sizes):,} documents and 250 queries a set; 95% interval by paired bootstrap "
+        f"over the queries. Mean: {', '.join(means)}. Given: vectors of {result['model']}. "
+        f"Python {result['machine']['python']}. `python benchmarks/unseen.py --model FOLDER`"
+    )
+
+
 def _goal(got: float, goal: float | None) -> str:
     """Return a ratio beside its goal, if it has one, and whether it was reached."""
     if goal is None:
@@ -313,6 +336,7 @@ RENDER: dict[str, Callable[[], str]] = {
     "size": size,
     "leaderboard": leaderboard,
     "relevance": relevance,
+    "unseen": unseen,
     "attention": attention,
     "limits": limits,
 }
