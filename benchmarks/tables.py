@@ -254,8 +254,8 @@ def unseen() -> str:
             means.append(f"{mean:+.1%} with {'the bundled model' if vectors == 'static' else result['model']}")
     sizes = [each["documents"] for each in result["sets"].values()]
     return table(["set / vectors", *pipelines[:-1], "**default**", "against the best of the four"], rows) + (
-        f"\n\nNDCG@10; {min(sizes):,} to {max(sizes):,} documents and 250 queries a set; 95% interval by paired bootstrap "
-        f"over the queries. Mean: {', '.join(means)}. Given: vectors of {result['model']}. "
+        f"\n\nNDCG@10; {min(sizes):,} to {max(sizes):,} documents and 250 queries a set; 95% interval by paired "
+        f"bootstrap over the queries. Mean: {', '.join(means)}. Given: vectors of {result['model']}. "
         f"Python {result['machine']['python']}. `python benchmarks/unseen.py --model FOLDER`"
     )
 
