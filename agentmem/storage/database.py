@@ -379,7 +379,7 @@ class _Transaction:
             return
         try:
             if kind is None:
-                connection.run("COMMIT")
+                self._writer.commit()
                 if database._checkpointer is not None:
                     database._checkpointer.committed()
         finally:

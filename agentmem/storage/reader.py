@@ -43,7 +43,6 @@ _MAX_PLACEHOLDERS = 512
 
 
 @lru_cache(maxsize=_MAX_PLACEHOLDERS + 1)
-@lru_cache(maxsize=1024)
 def _marks(count: int) -> tuple[str, tuple[None, ...]]:
     """Return the list of placeholders for ``count`` values and the NULLs (equal to nothing) that fill it up.
 

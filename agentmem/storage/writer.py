@@ -30,6 +30,7 @@ _STAGING = f"CREATE TEMP TABLE IF NOT EXISTS staged({_COLUMNS})"
 _STAGE = f"INSERT INTO temp.staged{_VALUES}"
 _INSERT_STAGED = f"INSERT INTO records({_COLUMNS}) SELECT {_COLUMNS} FROM temp.staged ORDER BY rowid"
 _STAGED_ROWS = 5_000
+_MANY_ROWS = 1_000
 _EMBED = "INSERT INTO embeddings(label, vector, tokens, terms) VALUES (?, ?, ?, ?)"
 _LOG = "INSERT INTO changes(seq, op, id, label, dead, at) VALUES (?, ?, ?, ?, ?, ?)"
 _LINK = "INSERT OR IGNORE INTO links(source, kind, target) VALUES (?, ?, ?)"
@@ -54,12 +55,12 @@ class Writer:
         savepoint: makes what happens within it all or nothing.
     """
 
-    __slots__ = ("_label", "_savepoint", "_seq", "connection")
+    __slots__ = ("_label", "_most_rows", "_savepoint", "_seq", "connection")
 
     def __init__(self, connection: Connection, savepoint: Callable[[], AbstractContextManager[object]]) -> None:
         self.connection = connection
         self._savepoint = savepoint
-        self._label = self._seq = 0
+        self._label = self._seq = self._most_rows = 0
 
     def refresh(self) -> int:
         """Read the last label and the last seq given out: a transaction begins, or a part of one was undone.
@@ -83,6 +84,17 @@ class Writer:
         found = self.refresh()
         if generation is not None:
             staging.check_generation(self.connection.path, generation, found)
+
+    def commit(self) -> None:
+        """Commit the transaction, and let go of the table in which FTS5 gathered the words of many rows.
+
+        That table grows with the words of a statement, never shrinks, and is looked through at every commit: after
+        some thousand rows a single add takes a sixth longer.  It goes with the schema, which is read anew.
+        """
+        self.connection.run("COMMIT")
+        if self._most_rows >= _MANY_ROWS:
+            self._most_rows = 0
+            self.connection.run("PRAGMA writable_schema = RESET")
 
     def insert(self, record: NewRecord) -> int:
         """Add one record; return its label.
@@ -189,6 +201,7 @@ class Writer:
         return rows[0] if rows else None
 
     def _remove(self, labels: Sequence[int]) -> None:
+        self._most_rows = max(self._most_rows, len(labels))
         listed = json.dumps(labels)
         self.connection.run("DELETE FROM records WHERE label IN (SELECT value FROM json_each(?))", (listed,))
         self.connection.run("DELETE FROM embeddings WHERE label IN (SELECT value FROM json_each(?))", (listed,))
@@ -233,6 +246,7 @@ class Writer:
         if len(rows) == 1:
             self.connection.run(_INSERT, rows[0])
             return
+        self._most_rows = max(self._most_rows, len(rows))
         self.connection.run(_STAGING)
         for start in range(0, len(rows), _STAGED_ROWS):
             self.connection.many(_STAGE, rows[start : start + _STAGED_ROWS])

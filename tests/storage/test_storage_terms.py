@@ -97,3 +97,9 @@ def test_threads_share_an_analyzer():
         thread.join()
     assert len(found) == 120
     assert {(each[0], each[2]) for each in found} == {tuple(ids("run", "happili"))}
+
+
+@given(st.text(st.characters(max_codepoint=0x7F), max_size=80))
+def test_ascii_is_cut_as_any_other_text_is(text):
+    words, _ = ANALYZER.terms(text)
+    assert words == ANALYZER.terms(f"{text} é")[0][:-1]

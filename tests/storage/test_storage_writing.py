@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from storage_kit import stamped
 
 from agentmem.errors import DuplicateId, InvalidInput
 from agentmem.records import Feedback, Record
+from agentmem.storage.database import Database
 from agentmem.storage.manifest import SegmentRow
+from agentmem.storage.writer import Writer
 
 ODD = [
     "nul\0inside",
@@ -46,6 +50,35 @@ def test_a_record_comes_back_as_it_was_given(db, make):
         assert getattr(record, name) == getattr(given, name), name
     assert record.label == label
     np.testing.assert_array_equal(vector, given.vector)
+
+
+def test_the_schema_is_read_anew_after_many_rows_so_that_the_full_text_index_forgets_them(tmp_path, make):
+    statements: list[str] = []
+    database = stamped(Database.open(tmp_path / "m.db", trace=statements.append))
+    ids = [str(number) for number in range(1_000)]
+
+    def ends_of(change: Callable[[Writer], object]) -> list[str]:
+        """Return the statements from the commit on."""
+        statements.clear()
+        with database.transaction() as writer:
+            change(writer)
+        return statements[statements.index("COMMIT") :]
+
+    anew = ["COMMIT", "PRAGMA writable_schema = RESET"]
+    assert ends_of(lambda writer: writer.insert_many([make(id, f"word{id}") for id in ids])) == anew
+    assert ends_of(lambda writer: writer.insert(make("one more", "word7"))) == ["COMMIT"]
+    with database.read() as reader:
+        assert reader.ids_where({"@text": {"$match": "word7"}}, None) == ["7", "one more"]
+    with pytest.raises(DuplicateId), database.transaction() as writer:
+        writer.insert_many([make(id) for id in [*ids, "new"]])
+    assert ends_of(lambda writer: writer.delete(["one more"])) == anew
+    assert ends_of(lambda writer: writer.delete(["7"])) == ["COMMIT"]
+    assert ends_of(lambda writer: writer.delete([*ids, "8"])) == ["COMMIT"]
+    assert ends_of(lambda writer: writer.insert(make("8", "word7"))) == ["COMMIT"]
+    with database.read() as reader:
+        assert reader.ids_where({"@text": {"$match": "word7"}}, None) == ["8"]
+    assert database.integrity() == []
+    database.close()
 
 
 def test_a_record_without_text_or_without_vector(db, make):
