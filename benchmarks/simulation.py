@@ -3,7 +3,7 @@
     agentmem simulate --data DIR --vectors given --output FOLDER [...]
     python benchmarks/simulation.py FOLDER...
 
-docs/simulation.md has the commands.  Writes results/simulation.json, one line a run, numbers to five digits: what the
+docs/simulation.md has the commands.  Writes results/simulation.json, one line a run, numbers to four digits: what the
 report needs of it, so nothing of the train split, and no categories of others; the curves and the categories of the
 test split are those of the first seed.  It holds measures and counts only, no text and no vector of a set.
 """
@@ -25,12 +25,12 @@ SPLITS = ("dev", "transfer")
 
 
 def short(value: Any) -> Any:
-    """Return a value with its numbers to five digits."""
+    """Return a value with its numbers to four digits."""
     if isinstance(value, dict):
         return {name: short(each) for name, each in value.items()}
     if isinstance(value, list):
         return [short(each) for each in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def needed(line: dict[str, Any]) -> dict[str, Any]:

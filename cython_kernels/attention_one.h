@@ -5,9 +5,9 @@
 #ifndef AGENTMEM_ATTENTION_ONE_H
 #define AGENTMEM_ATTENTION_ONE_H
 
-#include "attention_softmax.h"
+#include "attention_one_wide.h"
 
-enum { LINE = 16, MOST_HEADS = 64 };
+enum { LINE = 16 };
 
 #if defined(LANES_PICK)
 typedef int32_t places_t __attribute__((vector_size(32)));
@@ -31,12 +31,15 @@ AGENTMEM_INLINE int64_t before_aligned(const float *row)
 /* sums[t] = x . rows[t]; dim is EIGHT at least. */
 AGENTMEM_INLINE void dot_aligned(const float *x, const float *const rows[EIGHT], int64_t dim, float sums[EIGHT])
 {
-    lanes_t s[EIGHT], q = LANES(x);
+    lanes_t s[EIGHT] = {{0}}, q;
     int64_t i = before_aligned(rows[0]);
-    keep_lanes(&q, 0, i);
+    if (i > 0) {
+        q = LANES(x);
+        keep_lanes(&q, 0, i);
 #pragma GCC unroll 8
-    for (int t = 0; t < EIGHT; t++)
-        s[t] = q * LANES(rows[t]);
+        for (int t = 0; t < EIGHT; t++)
+            s[t] = q * LANES(rows[t]);
+    }
     for (; i + EIGHT <= dim; i += EIGHT) {
         q = LANES(x + i);
 #pragma GCC unroll 8
@@ -59,13 +62,14 @@ AGENTMEM_INLINE void dot_aligned(const float *x, const float *const rows[EIGHT],
 AGENTMEM_INLINE void add_lanes(float *out, const float w[EIGHT], const float *const rows[EIGHT], int64_t i,
                                int64_t first, int64_t last)
 {
-    lanes_t sum = (w[0] * LANES(rows[0] + i) + w[1] * LANES(rows[1] + i)) +
-                  (w[2] * LANES(rows[2] + i) + w[3] * LANES(rows[3] + i)) +
-                  ((w[4] * LANES(rows[4] + i) + w[5] * LANES(rows[5] + i)) +
-                   (w[6] * LANES(rows[6] + i) + w[7] * LANES(rows[7] + i)));
+    lanes_t even = w[0] * LANES(rows[0] + i), odd = w[1] * LANES(rows[1] + i);
+    even += w[2] * LANES(rows[2] + i), odd += w[3] * LANES(rows[3] + i);
+    even += w[4] * LANES(rows[4] + i), odd += w[5] * LANES(rows[5] + i);
+    even += w[6] * LANES(rows[6] + i), odd += w[7] * LANES(rows[7] + i);
+    even += odd;
     if (first > 0 || last < EIGHT)
-        keep_lanes(&sum, first, last);
-    *(lanes_t *)(out + i) += sum;
+        keep_lanes(&even, first, last);
+    *(lanes_t *)(out + i) += even;
 }
 
 /* out += sum over t of w[t] * rows[t], dim EIGHT at least; asks for as much of the rows behind ``ahead``, ``stride``
@@ -102,19 +106,15 @@ static int attention_one_fits(const attention_t *a)
            (a->groups == 0 || a->groups == a->heads);
 }
 
-/* The running softmax of every head: EIGHT lanes each, one a key of the group. */
-typedef struct {
-    float scores[MOST_HEADS * EIGHT], top[MOST_HEADS * EIGHT], sum[MOST_HEADS * EIGHT];
-} running_t;
-
 /* Bytes of scratch that such a call touches, on the stack. */
 static int64_t attention_one_scratch(const attention_t *a)
 {
-    return 3 * EIGHT * a->heads * (int64_t)sizeof(float);
+    const int64_t laid_out = attention_wide_fits(a) ? a->dim + a->value_dim + 2 * SIXTEEN : 0;
+    return a->heads * (4 * EIGHT + laid_out) * (int64_t)sizeof(float);
 }
 
-/* Scores of keys [j, j + n) for every head, -inf up to EIGHT; returns the probe. */
-AGENTMEM_INLINE float score_group(const attention_t *a, int64_t heads, int64_t j, int64_t n, running_t *r)
+/* Products of keys [j, j + n) for every head, the last one's up to EIGHT. */
+AGENTMEM_INLINE void score_group(const attention_t *a, int64_t heads, int64_t j, int64_t n, running_t *r)
 {
     const float *rows[EIGHT], *at[EIGHT];
     group_rows(a->key + j * a->key_row, NULL, a->key_row, 0, n, rows);
@@ -125,32 +125,6 @@ AGENTMEM_INLINE float score_group(const attention_t *a, int64_t heads, int64_t j
             dot_group(a->query + h * a->query_head, at, a->dim, r->scores + h * EIGHT);
         else
             dot_aligned(a->query + h * a->query_head, at, a->dim, r->scores + h * EIGHT);
-    }
-    scale_row(r->scores, heads * EIGHT, a->scale);
-    const float bad = probe(r->scores, heads * EIGHT);
-    for (int64_t h = 0; h < heads && n < EIGHT; h++)
-        for (int64_t t = n; t < EIGHT; t++)
-            r->scores[h * EIGHT + t] = -INFINITY;
-    return bad;
-}
-
-/* Scores -> exponentials under the running maxima; outputs and sums shrink where a maximum rises. */
-AGENTMEM_INLINE void softmax_group(const attention_t *a, int64_t heads, running_t *r)
-{
-    for (int64_t h = 0; h < heads; h++) {
-        const float high = largest(r->scores + h * EIGHT, EIGHT), old = r->top[h * EIGHT];
-        if (high > old) {
-            const float shrink = small_exp(old - high);
-            scale_row(a->out + h * a->out_head, a->value_dim, shrink);
-            scale_row(r->sum + h * EIGHT, EIGHT, shrink);
-            for (int t = 0; t < EIGHT; t++)
-                r->top[h * EIGHT + t] = high;
-        }
-    }
-#pragma omp simd
-    for (int64_t i = 0; i < heads * EIGHT; i++) {
-        r->scores[i] = small_exp(r->scores[i] - r->top[i]);
-        r->sum[i] += r->scores[i];
     }
 }
 
@@ -167,17 +141,17 @@ AGENTMEM_INLINE int attend_one(const attention_t *a, int64_t heads, float *logsu
     for (int64_t j = 0; j < a->n_keys; j += EIGHT) {
         const int64_t n = a->n_keys - j < EIGHT ? a->n_keys - j : EIGHT, next = n + EIGHT < a->n_keys - j ? j + EIGHT : j;
         const float *rows[EIGHT], *at[EIGHT];
-        bad += score_group(a, heads, j, n, &r);
-        softmax_group(a, heads, &r);
+        score_group(a, heads, j, n, &r);
+        bad += weigh_group(a, heads, n, &r);
         group_rows(a->value + j * a->value_row, NULL, a->value_row, 0, n, rows);
         for (int64_t h = 0; h < heads; h++) {
             const float *ahead = a->key + h * a->key_head + next * a->key_row;
             for (int t = 0; t < EIGHT; t++)
                 at[t] = rows[t] + h * a->value_head;
             if (a->value_dim < EIGHT)
-                add_group(a->out + h * a->out_head, r.scores + h * EIGHT, at, a->value_dim);
+                add_group(a->out + h * a->out_head, r.weights + h * EIGHT, at, a->value_dim);
             else
-                add_and_fetch(a->out + h * a->out_head, r.scores + h * EIGHT, at, a->value_dim, ahead, a->key_row);
+                add_and_fetch(a->out + h * a->out_head, r.weights + h * EIGHT, at, a->value_dim, ahead, a->key_row);
         }
     }
     for (int64_t h = 0; h < heads; h++) {
@@ -205,6 +179,10 @@ AGENTMEM_INLINE int attend_heads(const attention_t *a, int64_t dim, float *logsu
 AGENTMEM_CLONES
 static int attention_one(const attention_t *a, float *logsum)
 {
+#if defined(AGENTMEM_WIDE)
+    if (attention_wide_fits(a))
+        return attention_wide(a, logsum);
+#endif
     if (a->heads == 1)
         return attend_one(a, 1, logsum);
     switch (a->dim == a->value_dim ? a->dim : 0) {
