@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "scale.h"
 
 typedef struct {
     const float *dense, *lexical, *late;
@@ -180,20 +181,6 @@ static float median_of(const float *scores, const uint8_t *first_round, int64_t 
     if (n == 0)
         memcpy(pool, scores, (n = m) * sizeof *pool);
     return kth_least(pool, n, n / 2);
-}
-
-/* Values scaled to [0, 1] by the least and greatest of those seen (all of them for NULL); 0 for NaN, and for all where
-   these are equal. */
-static void scale_by(const float *values, const uint8_t *seen, int64_t m, float *out)
-{
-    float low = INFINITY, high = -INFINITY;
-    for (int64_t i = 0; i < m; i++)
-        if (!seen || seen[i]) {
-            low = fminf(low, values[i]);
-            high = fmaxf(high, values[i]);
-        }
-    for (int64_t i = 0; i < m; i++)
-        out[i] = low < high && values[i] == values[i] ? fminf(fmaxf((values[i] - low) / (high - low), 0), 1) : 0;
 }
 
 typedef struct {

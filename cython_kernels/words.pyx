@@ -1,7 +1,7 @@
 """Words of rows: phrases of a query, and ids of a kind.  Slices are bounds-checked, they may be mapped files."""
 
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 
 cnp.import_array()
@@ -24,6 +24,28 @@ cdef words_t words_of(cnp.ndarray offsets, cnp.ndarray ids, cnp.ndarray rows):
     words.n_rows, words.n_offsets = cnp.PyArray_DIM(rows, 0), cnp.PyArray_DIM(offsets, 0)
     words.n_ids, words.wide = cnp.PyArray_DIM(ids, 0), cnp.PyArray_ITEMSIZE(ids) == 4
     return words
+
+
+def token_vectors(cnp.ndarray codes not None, cnp.ndarray scales not None, list tokens not None):
+    """Return scales[t] * codes[t], float32 (n, d), for n tokens; codes are int8 (V, d), scales float32 (V,).
+
+    Raises: IndexError for a token that the table lacks.
+    """
+    cdef int64_t token, i, dim = cnp.PyArray_DIM(codes, 1), size = cnp.PyArray_DIM(codes, 0)
+    cdef cnp.npy_intp shape[2]
+    shape[0], shape[1] = len(tokens), dim
+    cdef cnp.ndarray vectors = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32, 0)
+    cdef float *out = <float *>cnp.PyArray_DATA(vectors)
+    cdef const int8_t *row
+    cdef float scale
+    for token in tokens:
+        if not 0 <= token < size:
+            raise IndexError(f"the table of {size} tokens lacks {token}")
+        row, scale = <int8_t *>cnp.PyArray_DATA(codes) + token * dim, (<float *>cnp.PyArray_DATA(scales))[token]
+        for i in range(dim):
+            out[i] = scale * row[i]
+        out += dim
+    return vectors
 
 
 def holding(cnp.ndarray offsets not None, cnp.ndarray ids not None, cnp.ndarray rows not None,

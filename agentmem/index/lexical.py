@@ -33,17 +33,18 @@ class Lexical:
         rows: int64, the best rows, best first; only rows that hold at least one of the terms.
         scores: float32, theirs.
         idf: float32 (t,), of each term in the namespace.
+        scored: for each part with rows in scope, the first one and the scores, float32, of the rows from there on.
     """
 
     rows: Int64
     scores: Float32
     idf: Float32
-    _parts: tuple[tuple[int, Float32], ...]
+    scored: tuple[tuple[int, Float32], ...]
 
     def scores_of(self, rows: Int64) -> Float32:
         """Return the scores of global rows, float32 (m,); 0 for rows without any of the terms or out of scope."""
         result = np.zeros(len(rows), np.float32)
-        for first, scores in self._parts:
+        for first, scores in self.scored:
             local = rows - first
             if len(local) and local.min() >= 0 and local.max() < len(scores):
                 return scores[local]

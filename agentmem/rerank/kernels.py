@@ -115,6 +115,23 @@ def phrase_scores(
     return scores
 
 
+def token_vectors(codes: NDArray[np.int8], scales: Float32, tokens: list[int]) -> Float32:
+    """Return the vectors of tokens, ``scales[tokens, None] * codes[tokens]``, float32 (n, d).
+
+    Args:
+        codes: int8 (V, d).
+        scales: float32 (V,).
+        tokens: n numbers below V.
+    """
+    native = kernels("words")
+    vectors: Float32
+    if native is None:
+        vectors = codes[tokens].astype(np.float32) * scales[tokens, None]
+    else:
+        vectors = native.token_vectors(codes, scales, tokens)
+    return vectors
+
+
 def holding(
     offsets: Int64, ids: NDArray[np.unsignedinteger], rows: Int64, wanted: NDArray[np.uint32]
 ) -> NDArray[np.bool_]:
