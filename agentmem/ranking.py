@@ -180,7 +180,7 @@ class Ranker:
         everywhere = view.scope(ctx.query.namespace, ctx.query.now) if ctx.query.filter else scope
         near = around(view, found.rows, RADIUS, everywhere, ctx.embedding, found.bm25)
         dense, lexical, late = near.dense, near.lexical, self._late(view, found, near.distinct)[near.places]
-        phrase, asks, tells_time = self._words(view, found, features)
+        phrase, asks, tells_time = self._words(view, found, features, lexical[:count])
         return Evidence(
             labels=found.labels,
             dense=dense[:count],
@@ -210,7 +210,7 @@ class Ranker:
         if found.terms is None or found.bm25 is None:
             return scores
         vectors, weights = self._pieces.weighted(found.terms, found.bm25.idf)
-        if not weights.any():
+        if not len(weights):
             return scores
         codes, scales = self._core.tokenizer.token_table()
         for places, part, local in view.parts_of(rows):
@@ -220,9 +220,12 @@ class Ranker:
         return scores
 
     def _words(
-        self, view: View, found: Candidates, features: QueryFeatures
+        self, view: View, found: Candidates, features: QueryFeatures, lexical: Float32
     ) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return phrase scores, NaN where the query has no text; which candidates ask; which tell a time, if asked."""
+        """Return phrase scores, NaN where the query has no text; which candidates ask; which tell a time, if asked.
+
+        A row without BM25 holds no term of the query, but where a filter leaves out parts of the index unscored.
+        """
         count = len(found.rows)
         phrase, asks, tells = np.zeros(count, np.float32), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         for places, part, local in view.parts_of(found.rows):
@@ -231,7 +234,8 @@ class Ranker:
                 tells[places] = kernels.holding(part.term_offsets, part.terms, local, TIME_IDS)
             if found.terms is not None and found.bm25 is not None and len(found.terms.ids) > 1:
                 idf = found.bm25.idf
-                phrase[places] = kernels.phrase_scores(part.term_offsets, part.terms, local, found.terms.ids, idf)
+                held = lexical[places] if found.inside is None else None
+                phrase[places] = kernels.phrase_scores(part.term_offsets, part.terms, local, found.terms.ids, idf, held)
         if found.terms is None:
             phrase.fill(np.nan)
         return phrase, asks, tells

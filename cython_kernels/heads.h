@@ -233,11 +233,31 @@ static inline int descending(float a, float b)
     return (a < b) - (a > b);
 }
 
-static int better(const void *left, const void *right)
+static inline int comes_first(const ranked_t *a, const ranked_t *b)
 {
-    const ranked_t *a = (const ranked_t *)left, *b = (const ranked_t *)right;
+    if (a->score > b->score || a->score < b->score)
+        return a->score > b->score;
     const int by_score = descending(a->score, b->score), by_dense = descending(a->dense, b->dense);
-    return by_score ? by_score : by_dense ? by_dense : (a->label > b->label) - (a->label < b->label);
+    return by_score ? by_score < 0 : by_dense ? by_dense < 0 : a->label < b->label;
+}
+
+/* Sorts m of them, the best first, by merging runs; spare: room for m.  Returns where they are then. */
+static ranked_t *sort_ranked(ranked_t *ranked, ranked_t *spare, int64_t m)
+{
+    for (int64_t run = 1; run < m; run *= 2) {
+        for (int64_t start = 0; start < m; start += 2 * run) {
+            const int64_t middle = start + run < m ? start + run : m, stop = middle + run < m ? middle + run : m;
+            int64_t left = start, right = middle;
+            for (int64_t i = start; i < stop; i++) {
+                const int later = left == middle || (right < stop && comes_first(ranked + right, ranked + left));
+                spare[i] = later ? ranked[right++] : ranked[left++];
+            }
+        }
+        ranked_t *merged = spare;
+        spare = ranked;
+        ranked = merged;
+    }
+    return ranked;
 }
 
 #endif

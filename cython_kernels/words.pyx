@@ -14,7 +14,7 @@ cdef extern from "words.h" nogil:
         int64_t n_rows, n_offsets, n_ids
         int wide
     void rows_holding(const words_t *, const uint32_t *, int64_t, uint8_t *)
-    void phrases_of(const words_t *, const int64_t *, const float *, int64_t, double, double *, float *)
+    void phrases_of(const words_t *, const int64_t *, const float *, const float *, int64_t, double, double *, float *)
 
 
 cdef words_t words_of(cnp.ndarray offsets, cnp.ndarray ids, cnp.ndarray rows):
@@ -60,8 +60,11 @@ def holding(cnp.ndarray offsets not None, cnp.ndarray ids not None, cnp.ndarray 
 
 
 def phrases(cnp.ndarray offsets not None, cnp.ndarray ids not None, cnp.ndarray rows not None,
-            cnp.ndarray query not None, cnp.ndarray least not None, double k1):
-    """Return the phrase scores of rows, float32 (m,), for the query's int64 terms (n,) and float32 weights (n - 1,)."""
+            cnp.ndarray query not None, cnp.ndarray least not None, cnp.ndarray held, double k1):
+    """Return the phrase scores of rows, float32 (m,), for the query's int64 terms (n,) and float32 weights (n - 1,).
+
+    held: float32 (m,), 0 for rows that hold no term, or None.
+    """
     cdef words_t words = words_of(offsets, ids, rows)
     cdef cnp.npy_intp m = words.n_rows
     cdef int64_t n_terms = cnp.PyArray_DIM(query, 0)
@@ -69,7 +72,8 @@ def phrases(cnp.ndarray offsets not None, cnp.ndarray ids not None, cnp.ndarray 
     cdef double *counts = <double *>malloc((n_terms + 1) * sizeof(double))
     if counts is NULL:
         raise MemoryError("scratch of the kernel of words")
-    phrases_of(&words, <int64_t *>cnp.PyArray_DATA(query), <float *>cnp.PyArray_DATA(least), n_terms, k1, counts,
+    phrases_of(&words, <int64_t *>cnp.PyArray_DATA(query), <float *>cnp.PyArray_DATA(least),
+               NULL if held is None else <float *>cnp.PyArray_DATA(held), n_terms, k1, counts,
                <float *>cnp.PyArray_DATA(scores))
     free(counts)
     return scores

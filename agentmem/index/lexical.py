@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,5 +101,5 @@ def _statistics(
         length += part_length
         for postings in lists:
             frequencies += kernels.document_frequencies(postings, terms, part.start, part.stop, part.mask)
-    idf = np.log1p((texts - frequencies + 0.5) / (frequencies + 0.5))
-    return idf.astype(np.float32), (length / texts if texts else 1.0)
+    idf = [log1p((texts - frequency + 0.5) / (frequency + 0.5)) for frequency in frequencies.tolist()]
+    return np.array(idf, np.float32), (length / texts if texts else 1.0)

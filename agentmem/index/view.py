@@ -238,9 +238,16 @@ class View:
             kernels.take(_columns_of(self._live[number].part), local, None if len(split) == 1 else which, results)
         return Columns(*results)
 
-    def parts_of(self, rows: Int64) -> list[tuple[Int64, Segment | Tail, Int64]]:
-        """Return where rows lie: for each part that has some, their places in ``rows``, the part, its own numbers."""
-        return [(which, self._live[number].part, local) for number, which, local in self._split(rows)]
+    def parts_of(self, rows: Int64) -> list[tuple[Int64 | slice, Segment | Tail, Int64]]:
+        """Return where rows lie: for each part that has some, their places in ``rows``, the part, its own numbers.
+
+        The places are those of all where one part has all.
+        """
+        split = self._split(rows)
+        if len(split) == 1:
+            number, _, local = split[0]
+            return [(slice(None), self._live[number].part, local)]
+        return [(which, self._live[number].part, local) for number, which, local in split]
 
     def has_vector(self, rows: Int64) -> NDArray[np.bool_]:
         """Return which rows have a vector, bool (m,)."""
