@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from agentmem.core import StoreCore
 from agentmem.errors import InvalidInput
 from agentmem.hooks import SearchContext
+from agentmem.index.around import beside, said
 from agentmem.index.kernels import distinct_places, union
 from agentmem.index.lexical import Lexical
 from agentmem.index.scope import Scope
+from agentmem.index.scores import similarity
 from agentmem.index.view import View
 from agentmem.links import NO_HIERARCHY, Hierarchy, LinkedRecords, follow, levels_above, merged
 from agentmem.records import Float32, Int64
@@ -134,16 +136,20 @@ def _gather(
             return _dense_only(view, rows, scores)
         sources.append((ev.DENSE, rows))
     near = _NOTHING
+    offered = None
     if mechanism in BY_HEADS:
-        near = _surroundings(ctx, reader if linked else None, view, scope, bm25, union(sources)[0], hierarchy)
-        sources += near.sources
+        if not linked:
+            offered = beside(view, sources, ctx.embedding, bm25, scope, EXPANDED, REACH, ev.NEIGHBOURS)
+        if offered is None:
+            near = _surroundings(ctx, reader if linked else None, view, scope, bm25, union(sources)[0], hierarchy)
+            offered = union(sources + near.sources)
+    rows, marks = union(sources) if offered is None else offered
     if frame is not None:
         passing = view.in_scope(scope, frame.rows)
-        sources += [(bit, frame.rows[passing & (frame.sources == bit)]) for bit in np.unique(frame.sources).tolist()]
-    rows, marks = union(sources)
+        rows, marks = union([*_by_marks(rows, marks), *_by_marks(frame.rows[passing], frame.sources[passing])])
     lacking = min(ctx.query.k + ctx.query.offset, scope.count) - len(rows)
     if lacking > 0 and mechanism in BY_HEADS:
-        rows, marks = union([*sources, (0, _newest(view, scope, rows, lacking))])
+        rows, marks = union([*_by_marks(rows, marks), (0, _newest(view, scope, rows, lacking))])
     labels, chains, ancestors = view.labels(rows), _NO_LINKS, None
     if linked:
         chains = Links(*_places(rows, near.chains))
@@ -196,7 +202,7 @@ def _surroundings(
     hierarchy: Hierarchy,
 ) -> _Near:
     """Return the turns beside the best first-round candidates, and what links reach; no links without a reader."""
-    dense, lexical = evidence_of(ctx, view, bm25, first)
+    dense, lexical = said(view, ctx.embedding, bm25, first)
     both = scaled(dense) + scaled(lexical)
     best = first[np.argsort(-both, kind="stable")]
     sources = [(ev.NEIGHBOURS, view.neighbours(best[:EXPANDED], REACH, scope)[2])]
@@ -211,24 +217,9 @@ def _surroundings(
     return _Near(sources, chains, climbs, climbed)
 
 
-def similarity(view: View, scores: Float32) -> Float32:
-    """Return the index's scores as similarities: the same, but minus the distance rather than its square under l2."""
-    return -np.sqrt(np.maximum(-scores, 0.0)) if view.metric == "l2" else scores
-
-
-def evidence_of(ctx: SearchContext, view: View, bm25: Lexical | None, rows: Int64) -> tuple[Float32, Float32]:
-    """Return what the two sources say of any rows, float32 (m,) each: similarity to the query vector, and BM25.
-
-    NaN for rows without a vector, for all where the query has none, and for all where it has no text.
-    """
-    lexical = np.full(len(rows), np.nan, np.float32) if bm25 is None else bm25.scores_of(rows)
-    return _similarities(ctx, view, rows), lexical
-
-
-def _similarities(ctx: SearchContext, view: View, rows: Int64) -> Float32:
-    if ctx.embedding is None:
-        return np.full(len(rows), np.nan, np.float32)
-    return similarity(view, view.dense_scores(ctx.embedding, rows))
+def _by_marks(rows: Int64, marks: NDArray[np.uint8]) -> list[tuple[int, Int64]]:
+    """Return rows by what offered them, as ``union`` takes them."""
+    return [(mark, rows[marks == mark]) for mark in np.unique(marks).tolist()]
 
 
 def _dense_only(view: View, rows: Int64, scores: Float32) -> Candidates:
@@ -239,7 +230,7 @@ def _dense_only(view: View, rows: Int64, scores: Float32) -> Candidates:
         labels=view.labels(rows),
         sources=sources,
         first_round=sources != 0,
-        dense=similarity(view, scores),
+        dense=similarity(scores, view.metric),
         terms=None,
         bm25=None,
         links=_NO_LINKS,

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from agentmem import attention
 from agentmem.calibration import measured_background
-from agentmem.candidates import Candidates, evidence_of, joined
+from agentmem.candidates import Candidates, joined
 from agentmem.core import StoreCore
 from agentmem.depth import DepthMap
 from agentmem.errors import InvalidInput, UnknownMechanism
 from agentmem.hooks import NO_CHOICES, SearchContext
-from agentmem.index.kernels import distinct_places
+from agentmem.index.around import around, said
 from agentmem.index.scope import Scope
 from agentmem.index.segment import Segment
 from agentmem.index.view import Columns, View
@@ -178,19 +178,16 @@ class Ranker:
         columns = view.columns(found.rows)
         # What stands around a turn says what it is about whether a filter passes it or not.
         everywhere = view.scope(ctx.query.namespace, ctx.query.now) if ctx.query.filter else scope
-        owner, offset, around = view.neighbours(found.rows, RADIUS, everywhere)
-        every, places = distinct_places(np.concatenate([found.rows, around]))
-        own, near = places[:count], places[count:]
-        late = self._late(view, found, every)
-        dense, lexical = evidence_of(ctx, view, found.bm25, every)
-        phrase, lead, asks, tells_time = self._words(view, found, features)
+        near = around(view, found.rows, RADIUS, everywhere, ctx.embedding, found.bm25)
+        dense, lexical, late = near.dense, near.lexical, self._late(view, found, near.distinct)[near.places]
+        phrase, lead, asks, tells_time = self._words(view, found, features, lexical[:count])
         return Evidence(
             labels=found.labels,
-            dense=dense[own],
-            lexical=lexical[own],
+            dense=dense[:count],
+            lexical=lexical[:count],
             phrase=phrase,
             lead=lead,
-            late=late[own],
+            late=late[:count],
             first_round=found.first_round,
             sources=found.sources,
             thread_key=columns.thread_key,
@@ -202,7 +199,7 @@ class Ranker:
             tells_time=tells_time,
             feedback=np.zeros(count, np.float32),
             peers=None if columns.thread_key.all() else _peers(view, found),
-            neighbours=Neighbours(owner, offset, dense[near], lexical[near], late[near]),
+            neighbours=Neighbours(near.owner, near.offset, dense[count:], lexical[count:], late[count:]),
             links=found.links,
             ancestors=found.ancestors if ctx.attention_config.mechanism == "hierarchy-heads" else None,
             inside=found.inside,
@@ -214,7 +211,7 @@ class Ranker:
         if found.terms is None or found.bm25 is None:
             return scores
         vectors, weights = self._pieces.weighted(found.terms, found.bm25.idf)
-        if not weights.any():
+        if not len(weights):
             return scores
         codes, scales = self._core.tokenizer.token_table()
         for places, part, local in view.parts_of(rows):
@@ -224,9 +221,12 @@ class Ranker:
         return scores
 
     def _words(
-        self, view: View, found: Candidates, features: QueryFeatures
+        self, view: View, found: Candidates, features: QueryFeatures, lexical: Float32
     ) -> tuple[Float32, Float32, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return phrase and lead scores, NaN without a text; which candidates ask; which tell a time, if asked."""
+        """Return phrase and lead scores, NaN without a text; which candidates ask; which tell a time, if asked.
+
+        A row without BM25 holds no term of the query, but where a filter leaves out parts of the index unscored.
+        """
         count = len(found.rows)
         (phrase, lead), asks, tells = np.zeros((2, count), np.float32), *np.zeros((2, count), np.bool_)
         for places, part, local in view.parts_of(found.rows):
@@ -237,7 +237,7 @@ class Ranker:
                 words = (part.term_offsets, part.terms, local, found.terms.ids, found.bm25.idf)
                 lead[places] = kernels.lead_scores(*words)
                 if len(found.terms.ids) > 1:
-                    phrase[places] = kernels.phrase_scores(*words)
+                    phrase[places] = kernels.phrase_scores(*words, lexical[places] if found.inside is None else None)
         if found.terms is None:
             phrase.fill(np.nan)
             lead.fill(np.nan)
@@ -258,7 +258,7 @@ def _plain(ctx: SearchContext, view: View, found: Candidates) -> Evidence:
     """Return the evidence of the fusions: what the sources said, and nothing else."""
     count = len(found.rows)
     zeros = np.zeros(count, np.float32)
-    dense, lexical = evidence_of(ctx, view, found.bm25, found.rows)
+    dense, lexical = said(view, ctx.embedding, found.bm25, found.rows)
     nothing = np.zeros(count, np.int64)
     return Evidence(
         labels=found.labels,

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentmem import validation as check
-from agentmem.candidates import Candidates, gather, similarity
+from agentmem.candidates import Candidates, gather
 from agentmem.core import StoreCore
 from agentmem.errors import NotFound, StoreClosed
 from agentmem.hooks import BY_DEFAULT, AttentionConfig, SearchContext
 from agentmem.index.scope import Scope
+from agentmem.index.scores import similarity
 from agentmem.index.view import View
 from agentmem.links import LinkedRecords
 from agentmem.metrics import StopWatch
@@ -246,7 +247,7 @@ class Searcher:
         watch.lap("search.candidates")
         self._core.hooks.run("intelligence", ctx)
         watch.lap("search.intelligence")
-        rows, scores = rows[: query.k + query.offset], similarity(view, scores[: query.k + query.offset])
+        rows, scores = rows[: query.k + query.offset], similarity(scores[: query.k + query.offset], view.metric)
         labels = view.labels(rows)
         watch.lap("search.rerank")
         return self._hits(ctx, reader, view, _Best(rows, labels, scores, scores, repeat(None)), watch)

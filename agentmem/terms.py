@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agentmem.embed.protocol import TokenEmbedder, TokenIds
+from agentmem.cache import Memo
+from agentmem.embed.protocol import TokenEmbedder
 from agentmem.records import Float32
+from agentmem.rerank.kernels import token_vectors
 from agentmem.rerank.lexicon import STOP_STEMS, TIME_STEMS, piece_weights
 from agentmem.storage.terms import Analyzer
 
@@ -56,15 +58,16 @@ class WordPieces:
 
     def __init__(self, tokenizer: TokenEmbedder) -> None:
         self._tokenizer = tokenizer
-        self._of = lru_cache(CACHED_WORDS)(self._tokens)
+        self._of = Memo(self._tokens, CACHED_WORDS)
 
-    def _tokens(self, word: str) -> TokenIds:
-        return self._tokenizer.token_ids([word])[0]
+    def _tokens(self, word: str) -> list[int]:
+        pieces: list[int] = self._tokenizer.token_ids([word])[0].tolist()
+        return pieces
 
     @cached_property
     def question_mark(self) -> NDArray[np.uint32]:
         """The token id of "?", uint32 (1,); (0,) where the vocabulary lacks it."""
-        mark = self._of("?")
+        mark = self._of["?"]
         return np.array(mark, np.uint32) if len(mark) == 1 else NO_IDS
 
     def weighted(self, terms: QueryTerms, idf: Float32) -> tuple[Float32, Float32]:
@@ -75,11 +78,12 @@ class WordPieces:
             idf: of ``terms.ids``.
         """
         weight_of = dict(zip(terms.ids.tolist(), idf.tolist(), strict=True))
-        pieces, weights = [], []
+        pieces: list[int] = []
+        weights: list[float] = []
         for word, term in zip(terms.words, terms.word_ids.tolist(), strict=True):
             if term in weight_of:
-                pieces.append(self._of(word))
-                weights += [weight_of[term]] * len(pieces[-1])
+                own = self._of[word]
+                pieces += own
+                weights += [weight_of[term]] * len(own)
         codes, scales = self._tokenizer.token_table()
-        every = np.concatenate(pieces)[:MAX_PIECES] if pieces else NO_IDS
-        return codes[every].astype(np.float32) * scales[every, None], piece_weights(weights[:MAX_PIECES])
+        return token_vectors(codes, scales, pieces[:MAX_PIECES]), piece_weights(weights[:MAX_PIECES])

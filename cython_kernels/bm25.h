@@ -88,7 +88,7 @@ static float bm25_largest(const float *scores, int64_t n) {
    them.  Returns how many. */
 static int64_t bm25_top(const float *scores, int64_t start, int64_t n, const int64_t *labels, const uint8_t *mask,
                         Best *best) {
-    enum { BLOCK = 128 };
+    enum { BLOCK = 64 };
     best->size = 0;
     for (int64_t first = 0; first < n; first += BLOCK) {
         int64_t stop = first + BLOCK < n ? first + BLOCK : n;

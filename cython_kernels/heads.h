@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "scale.h"
 
 typedef struct {
     const float *dense, *lexical, *late;
@@ -182,20 +183,6 @@ static float median_of(const float *scores, const uint8_t *first_round, int64_t 
     return kth_least(pool, n, n / 2);
 }
 
-/* Values scaled to [0, 1] by the least and greatest of those seen (all of them for NULL); 0 for NaN, and for all where
-   these are equal. */
-static void scale_by(const float *values, const uint8_t *seen, int64_t m, float *out)
-{
-    float low = INFINITY, high = -INFINITY;
-    for (int64_t i = 0; i < m; i++)
-        if (!seen || seen[i]) {
-            low = fminf(low, values[i]);
-            high = fmaxf(high, values[i]);
-        }
-    for (int64_t i = 0; i < m; i++)
-        out[i] = low < high && values[i] == values[i] ? fminf(fmaxf((values[i] - low) / (high - low), 0), 1) : 0;
-}
-
 typedef struct {
     int64_t key, best_at;
     float best, second;
@@ -246,11 +233,31 @@ static inline int descending(float a, float b)
     return (a < b) - (a > b);
 }
 
-static int better(const void *left, const void *right)
+static inline int comes_first(const ranked_t *a, const ranked_t *b)
 {
-    const ranked_t *a = (const ranked_t *)left, *b = (const ranked_t *)right;
+    if (a->score > b->score || a->score < b->score)
+        return a->score > b->score;
     const int by_score = descending(a->score, b->score), by_dense = descending(a->dense, b->dense);
-    return by_score ? by_score : by_dense ? by_dense : (a->label > b->label) - (a->label < b->label);
+    return by_score ? by_score < 0 : by_dense ? by_dense < 0 : a->label < b->label;
+}
+
+/* Sorts m of them, the best first, by merging runs; spare: room for m.  Returns where they are then. */
+static ranked_t *sort_ranked(ranked_t *ranked, ranked_t *spare, int64_t m)
+{
+    for (int64_t run = 1; run < m; run *= 2) {
+        for (int64_t start = 0; start < m; start += 2 * run) {
+            const int64_t middle = start + run < m ? start + run : m, stop = middle + run < m ? middle + run : m;
+            int64_t left = start, right = middle;
+            for (int64_t i = start; i < stop; i++) {
+                const int later = left == middle || (right < stop && comes_first(ranked + right, ranked + left));
+                spare[i] = later ? ranked[right++] : ranked[left++];
+            }
+        }
+        ranked_t *merged = spare;
+        spare = ranked;
+        ranked = merged;
+    }
+    return ranked;
 }
 
 #endif

@@ -2,7 +2,7 @@
 
 cimport numpy as cnp
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.stdlib cimport calloc, free, malloc
 
 cnp.import_array()
 
@@ -40,7 +40,7 @@ cdef extern from "heads.h" nogil:
                           uint64_t, float *)
     void weigh(float *, const float *, int, int64_t, int64_t, float *)
     void scale_by(const float *, const uint8_t *, int64_t, float *)
-    int better(const void *, const void *)
+    ranked_t *sort_ranked(ranked_t *, ranked_t *, int64_t)
 
 
 cdef void *ready(object array, int type, int64_t size, list kept) except? NULL:
@@ -159,14 +159,15 @@ def order(cnp.ndarray scores not None, cnp.ndarray dense not None, cnp.ndarray l
     cdef const int64_t *label = <int64_t *>ready(labels, cnp.NPY_INT64, m, kept)
     cdef cnp.ndarray places = cnp.PyArray_EMPTY(1, &m, cnp.NPY_INT64, 0)
     cdef int64_t *place = <int64_t *>cnp.PyArray_DATA(places)
-    cdef ranked_t *ranked = <ranked_t *>malloc((m + 1) * sizeof(ranked_t))
+    cdef ranked_t *ranked = <ranked_t *>malloc((2 * m + 1) * sizeof(ranked_t))
+    cdef ranked_t *sorted
     if ranked is NULL:
         raise MemoryError("scratch of the heads' kernel")
     with nogil:
         for i in range(m):
             ranked[i].label, ranked[i].place, ranked[i].score, ranked[i].dense = label[i], i, score[i], similar[i]
-        qsort(ranked, m, sizeof(ranked_t), better)
+        sorted = sort_ranked(ranked, ranked + m, m)
         for i in range(m):
-            place[i] = ranked[i].place
+            place[i] = sorted[i].place
     free(ranked)
     return places

@@ -72,9 +72,9 @@ static void rows_holding(const words_t *w, const uint32_t *wanted, int64_t n_wan
 
 /* BM25 without lengths over pairs of terms that follow each other in the query and stand together, at most one other
    word between them.  query: ids of the terms in order, -1 for one that no row can hold; least: of each pair, the
-   weight; counts: n_terms numbers of scratch. */
-static void phrases_of(const words_t *w, const int64_t *query, const float *least, int64_t n_terms, double k1,
-                       double *counts, float *out)
+   weight; held: 0 for rows that hold no term, NULL where that is not known; counts: n_terms numbers of scratch. */
+static void phrases_of(const words_t *w, const int64_t *query, const float *least, const float *held, int64_t n_terms,
+                       double k1, double *counts, float *out)
 {
     uint64_t seen = 0;      /* few ids of a text share the last six bits with a term of the query */
     for (int64_t term = 0; term < n_terms; term++)
@@ -83,6 +83,10 @@ static void phrases_of(const words_t *w, const int64_t *query, const float *leas
         int64_t stop, at = slice_of(w, r, &stop), before = -1, earlier = -1;
         double score = 0;
         words_ahead(w, r);
+        if (held && held[r] == 0) {
+            out[r] = 0;
+            continue;
+        }
         memset(counts, 0, n_terms * sizeof *counts);
         for (; at < stop; at++) {
             const int64_t id = id_at(w, at);

@@ -23,6 +23,11 @@ def walks_natively() -> bool:
     return kernels("graph") is not None
 
 
+def passes() -> Any:
+    """Return the compiled passes over rows and the turns around them, see ``index.around``; None where not built."""
+    return kernels("around")
+
+
 def graph_search(
     graph: Graph,
     part: Part,

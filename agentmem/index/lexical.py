@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +34,18 @@ class Lexical:
         rows: int64, the best rows, best first; only rows that hold at least one of the terms.
         scores: float32, theirs.
         idf: float32 (t,), of each term in the namespace.
+        scored: for each part with rows in scope, the first one and the scores, float32, of the rows from there on.
     """
 
     rows: Int64
     scores: Float32
     idf: Float32
-    _parts: tuple[tuple[int, Float32], ...]
+    scored: tuple[tuple[int, Float32], ...]
 
     def scores_of(self, rows: Int64) -> Float32:
         """Return the scores of global rows, float32 (m,); 0 for rows without any of the terms or out of scope."""
         result = np.zeros(len(rows), np.float32)
-        for first, scores in self._parts:
+        for first, scores in self.scored:
             local = rows - first
             if len(local) and local.min() >= 0 and local.max() < len(scores):
                 return scores[local]
@@ -99,5 +101,5 @@ def _statistics(
         length += part_length
         for postings in lists:
             frequencies += kernels.document_frequencies(postings, terms, part.start, part.stop, part.mask)
-    idf = np.log1p((texts - frequencies + 0.5) / (frequencies + 0.5))
-    return idf.astype(np.float32), (length / texts if texts else 1.0)
+    idf = [log1p((texts - frequency + 0.5) / (frequency + 0.5)) for frequency in frequencies.tolist()]
+    return np.array(idf, np.float32), (length / texts if texts else 1.0)

@@ -19,3 +19,8 @@ def prepared(queries: Float32, metric: Metric) -> Float32:
     """Return queries, float32 (m, dim), as the parts' vectors are compared with: of length one under cosine."""
     queries = np.ascontiguousarray(queries, np.float32)
     return normalised(queries) if metric == "cosine" else queries
+
+
+def similarity(scores: Float32, metric: Metric) -> Float32:
+    """Return scores as similarities: the same, but minus the distance rather than its square under l2."""
+    return -np.sqrt(np.maximum(-scores, 0.0)) if metric == "l2" else scores

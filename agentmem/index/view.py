@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agentmem.index import kernels, lexical, planner
 from agentmem.index.lexical import Lexical
 from agentmem.index.neighbours import Neighbourhood, Neighbours, SegmentThreads
-from agentmem.index.scope import LivePart, Scope, filtered, namespace_scope, unexpired, whole_scope
+from agentmem.index.scope import LivePart, PartScope, Scope, filtered, namespace_scope, unexpired, whole_scope
 from agentmem.index.scores import prepared
 from agentmem.index.segment import Segment
 from agentmem.index.tail import Tail
@@ -179,7 +179,7 @@ class View:
             ef: breadth of a graph walk, 100 by default.
             exact: score every row in float32 rather than walk a graph or choose by int8 codes.
         """
-        return planner.nearest(self.metric, self._prepared(query), k, scope, ef or planner.DEFAULT_EF, exact)
+        return planner.nearest(self.metric, self.prepared(query), k, scope, ef or planner.DEFAULT_EF, exact)
 
     def nearest_many(
         self,
@@ -200,7 +200,7 @@ class View:
 
     def dense_scores(self, query: Float32, rows: Int64) -> Float32:
         """Return the exact scores of rows, float32 (m,); NaN for a row without a vector."""
-        query = self._prepared(query)
+        query = self.prepared(query)
         result = np.empty(len(rows), np.float32)
         for number, which, local in self._split(rows):
             part = self._live[number].part
@@ -238,14 +238,25 @@ class View:
             kernels.take(_columns_of(self._live[number].part), local, None if len(split) == 1 else which, results)
         return Columns(*results)
 
-    def parts_of(self, rows: Int64) -> list[tuple[Int64, Segment | Tail, Int64]]:
-        """Return where rows lie: for each part that has some, their places in ``rows``, the part, its own numbers."""
-        return [(which, self._live[number].part, local) for number, which, local in self._split(rows)]
+    def parts_of(self, rows: Int64) -> list[tuple[Int64 | slice, Segment | Tail, Int64]]:
+        """Return where rows lie: for each part that has some, their places in ``rows``, the part, its own numbers.
+
+        The places are those of all where one part has all.
+        """
+        split = self._split(rows)
+        if len(split) == 1:
+            number, _, local = split[0]
+            return [(slice(None), self._live[number].part, local)]
+        return [(which, self._live[number].part, local) for number, which, local in split]
 
     def has_vector(self, rows: Int64) -> NDArray[np.bool_]:
         """Return which rows have a vector, bool (m,)."""
         there: NDArray[np.bool_] = self._column("has_vector", rows) != 0
         return there
+
+    def sole(self, scope: Scope) -> PartScope | None:
+        """Return what a scope has of the only part with rows; None where there are more."""
+        return scope.parts[0] if len(self._live) == 2 and self._tail.n == 0 else None
 
     def in_scope(self, scope: Scope, rows: Int64) -> NDArray[np.bool_]:
         """Return which rows are in scope, bool (m,)."""
@@ -325,7 +336,8 @@ class View:
             for part in scope.parts
         ]
 
-    def _prepared(self, query: Float32) -> Float32:
+    def prepared(self, query: Float32) -> Float32:
+        """Return a query, float32 (dim,), as the rows' vectors are compared with: of length one under cosine."""
         query = np.ascontiguousarray(query, np.float32)
         if self.metric != "cosine":
             return query

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from agentmem.keys import speaker_key
 from agentmem.records import Float32, Int64
 from agentmem.rerank.lexicon import STOP_STEMS
 from agentmem.rerank.query import LOOKED_AT
-from agentmem.rerank.temporal import TimeSpan, parse_times
+from agentmem.rerank.temporal import TimeSpan, may_name_times, parse_times
 
 DENSE, LEXICAL, NEIGHBOURS, LINKS = 1, 2, 4, 8
 SOURCES = {"dense": DENSE, "lexical": LEXICAL, "neighbours": NEIGHBOURS, "links": LINKS}
@@ -26,6 +27,8 @@ SOURCES = {"dense": DENSE, "lexical": LEXICAL, "neighbours": NEIGHBOURS, "links"
 _WORD = re.compile(r"[^\W_]+")
 _speaker_key = lru_cache(65_536)(speaker_key)
 _WHEN = re.compile(r"\s*(?:when\b|(?:what|which|on what|in what|in which)\s+(?:day|date|week|month|year|time)\b)", re.I)
+_LATEST_WORDS = frozenset({"now", "currently", "latest", "recent", "recently", "newest", "days", "moment"})
+"""Without one of these there is nothing to search for."""
 _LATEST = re.compile(r"\b(?:now|currently|latest|(?:most )?recent(?:ly)?|newest|these days|at the moment)\b", re.I)
 
 
@@ -164,7 +167,7 @@ class Background:
     @property
     def known(self) -> bool:
         """Whether there is a spread to measure by."""
-        return bool(np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 1e-6 * max(1.0, abs(self.mean)))
+        return isfinite(self.mean) and isfinite(self.std) and self.std > 1e-6 * max(1.0, abs(self.mean))
 
 
 MIN_BACKGROUND = 64
@@ -235,7 +238,7 @@ def query_features(
         background=background,
         idf_sum=idf_sum,
         named=np.array([_speaker_key(word) for word in words], np.int64),
-        spans=parse_times(text[:LOOKED_AT], now),
+        spans=parse_times(text[:LOOKED_AT], now) if may_name_times(words) else (),
         asks_when=_WHEN.match(text) is not None,
-        wants_latest=_LATEST.search(text) is not None,
+        wants_latest=not _LATEST_WORDS.isdisjoint(words) and _LATEST.search(text) is not None,
     )

@@ -126,18 +126,21 @@ def convex(evidence: Evidence, query: QueryFeatures) -> Ranking:
 
 def shipped_weights(evidence: Evidence, query: QueryFeatures) -> Float32:
     """Return what the constants and the gate make of each head, float32 (n_heads, m), or (n_heads, 1) for all alike."""
-    plain = evidence.thread_key == 0
-    n_plain, factor = np.count_nonzero(plain), length_factor(query)
+    n_plain, factor = len(evidence) - np.count_nonzero(evidence.thread_key), length_factor(query)
     if not n_plain and factor == 1:
         return _THREADED
-    kinds = plain[:1] if n_plain in (0, len(plain)) else plain
-    weights: Float32 = np.take(_WEIGHTS, kinds.view(np.uint8), axis=1)
+    if not n_plain:
+        weights: Float32 = _THREADED.copy()
+        weights[_GATED] *= np.float32(factor)
+        return weights
+    plain = evidence.thread_key == 0
+    kinds = plain[:1] if n_plain == len(plain) else plain
+    weights = np.take(_WEIGHTS, kinds.view(np.uint8), axis=1)
     weights[_GATED] *= np.float32(factor)
-    if n_plain:
-        gate = gate_of(evidence, query, kinds)
-        weights[_GATED] *= gate
-        lean_on_vectors(weights, gate)
-        lean_on_words(weights, gate)
+    gate = gate_of(evidence, query, kinds)
+    weights[_GATED] *= gate
+    lean_on_vectors(weights, gate)
+    lean_on_words(weights, gate)
     return weights
 
 

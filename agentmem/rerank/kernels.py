@@ -96,7 +96,12 @@ def scaled(values: Float32, seen: NDArray[np.bool_] | None = None) -> Float32:
 
 
 def phrase_scores(
-    offsets: Int64, terms: NDArray[np.uint32], rows: Int64, query: NDArray[np.uint32], weights: Float32
+    offsets: Int64,
+    terms: NDArray[np.uint32],
+    rows: Int64,
+    query: NDArray[np.uint32],
+    weights: Float32,
+    held: Float32 | None = None,
 ) -> Float32:
     """Return ``lexicon.phrase_scores`` of rows.
 
@@ -106,13 +111,14 @@ def phrase_scores(
         rows: int64 (m,), its own numbers.
         query: uint32 (n,), the query's terms in order.
         weights: float32 (n,), theirs.
+        held: float32 (m,), 0 for rows that are known to hold no term: they need not be looked at.
     """
     native = kernels("words")
     wanted = query.astype(np.int64)
     if native is None:
         bounds, gathered = take_ragged(offsets, terms, rows)
         return lexicon.phrase_scores(gathered, bounds, wanted, weights)
-    scores: Float32 = native.phrases(offsets, terms, rows, wanted, np.minimum(weights[:-1], weights[1:]), K1)
+    scores: Float32 = native.phrases(offsets, terms, rows, wanted, np.minimum(weights[:-1], weights[1:]), held, K1)
     return scores
 
 
@@ -127,6 +133,23 @@ def lead_scores(
         return lexicon.lead_scores(gathered, bounds, wanted, weights)
     scores: Float32 = native.leads(offsets, terms, rows, wanted, weights, c.LEAD_WORDS)
     return scores
+
+
+def token_vectors(codes: NDArray[np.int8], scales: Float32, tokens: list[int]) -> Float32:
+    """Return the vectors of tokens, ``scales[tokens, None] * codes[tokens]``, float32 (n, d).
+
+    Args:
+        codes: int8 (V, d).
+        scales: float32 (V,).
+        tokens: n numbers below V.
+    """
+    native = kernels("words")
+    vectors: Float32
+    if native is None:
+        vectors = codes[tokens].astype(np.float32) * scales[tokens, None]
+    else:
+        vectors = native.token_vectors(codes, scales, tokens)
+    return vectors
 
 
 def holding(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Literal
@@ -175,7 +175,19 @@ _TABLE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], datetime], list[Ti
         (_YEAR, _year_alone),
     )
 )
-_HINT = re.compile(r"\d|day|week|month|year|night|morning|afternoon|" + "|".join(names[0][:3] for names in _MONTHS))
+_UNITS = ("day", "days", "week", "weeks", "month", "months", "year", "years")
+_NEAR = ("yesterday", "today", "tonight", "night", "morning", "afternoon")
+_TELLING = frozenset((*_UNITS, *_NEAR, *_WEEKDAYS, *(names[0] for names in _MONTHS)))
+
+
+def may_name_times(words: Collection[str]) -> bool:
+    """Say whether ``parse_times`` might find something: a word of time, a digit, or a letter that is not plain.
+
+    Args:
+        words: the query's runs of letters and digits, folded.
+    """
+    every = "".join(words)
+    return not _TELLING.isdisjoint(words) or not (every.isalpha() and every.isascii())
 
 
 def parse_times(text: str, now: float) -> tuple[TimeSpan, ...]:
@@ -189,8 +201,6 @@ def parse_times(text: str, now: float) -> tuple[TimeSpan, ...]:
         now: epoch seconds to which "yesterday", "last week" and their like refer.
     """
     lowered = text.lower()
-    if not _HINT.search(lowered):
-        return ()
     moment = datetime.fromtimestamp(now, timezone.utc)
     spans: list[TimeSpan] = []
     for pattern, reader in _TABLE:

@@ -179,3 +179,19 @@ def test_every_head_gives_one_finite_float32_a_candidate(make, size):
         result = relation(evidence, PLAIN, np.arange(size, dtype=np.float32))
         assert result.shape == (size,)
         assert result.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("text", "latest"),
+    [
+        ("the most recent one", True),
+        ("who is there AT the moment?", True),
+        ("Newest_", False),
+        ("these days", True),
+        ("days of old", False),
+        ("the neweſt", True),
+        ("known recentre", False),
+    ],
+)
+def test_what_asks_for_the_present_state(text, latest):
+    assert query_features(text, 0.0).wants_latest is latest

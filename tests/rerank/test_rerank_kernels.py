@@ -141,6 +141,35 @@ def test_phrases_of_any_rows(seed, n_terms, vocabulary):
     every = lexicon.phrase_scores(terms, offsets, query.astype(np.int64), weights)
     if len(query) > 1:
         np.testing.assert_allclose(kernels.phrase_scores(offsets, terms, rows, query, weights), every[rows], rtol=1e-5)
+        held = np.array([np.isin(terms[offsets[row] : offsets[row + 1]], query).sum() for row in rows], np.float32)
+        known = kernels.phrase_scores(offsets, terms, rows, query, weights, held)
+        np.testing.assert_allclose(known, every[rows], rtol=1e-5)
+
+
+def test_rows_known_to_hold_no_term_are_not_looked_at():
+    offsets, terms, query = (
+        np.array([0, 2, 4], np.int64),
+        np.array([1, 2, 1, 2], np.uint32),
+        np.array([1, 2], np.uint32),
+    )
+    held = np.array([3, 0], np.float32)
+    scores = kernels.phrase_scores(offsets, terms, np.arange(2), query, np.ones(2, np.float32), held)
+    assert (scores > 0).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("tokens", [[], [3], [0, 7, 7, 2]])
+def test_the_vectors_of_tokens_are_codes_times_scales(tokens):
+    rng = np.random.default_rng(1)
+    codes, scales = rng.integers(-127, 128, (8, 5)).astype(np.int8), rng.random(8).astype(np.float32)
+    vectors = kernels.token_vectors(codes, scales, tokens)
+    assert (vectors.shape, vectors.dtype) == ((len(tokens), 5), np.float32)
+    assert vectors.tolist() == [(codes[token].astype(np.float32) * scales[token]).tolist() for token in tokens]
+
+
+@pytest.mark.parametrize("token", [-1, 8])
+def test_a_token_that_the_table_lacks_is_refused(token):
+    with pytest.raises(IndexError, match="lacks"):
+        kernels.token_vectors(np.zeros((8, 5), np.int8), np.zeros(8, np.float32), [0, token])
 
 
 @STEADY

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentmem.rerank.temporal import YEARS_BACK, parse_times
+from agentmem.rerank.temporal import YEARS_BACK, may_name_times, parse_times
 
 NOW = datetime(2023, 8, 16, 12, tzinfo=timezone.utc).timestamp()  # a Wednesday
 
@@ -90,3 +91,38 @@ def test_any_text_gives_ordered_spans(text, now):
 def test_counts_of_any_size_lie_in_the_past(count, unit, now):
     (span,) = parse_times(f"{count} {unit}s ago", now)
     assert span.start <= now
+
+
+WORDS = [
+    "last",
+    "on",
+    "in",
+    "may",
+    "May",
+    "march",
+    "yesterday",
+    "3",
+    "2022-02-25",
+    "days",
+    "ago",
+    "week",
+    "İtoday",
+    "_may",
+    "may_",
+    "railway",
+    "now",
+    "monday",
+    "ſunday",
+]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=5), st.sampled_from([" ", "_", ", "]))
+def test_words_that_may_name_no_time_name_none(words, between):
+    text = between.join(words)
+    if not may_name_times({word.casefold() for word in re.findall(r"[^\W_]+", text)}):
+        assert parse_times(text, NOW) == ()
+
+
+@pytest.mark.parametrize("words", [("railway", "museum"), ("maybe", "birthday", "decade")])
+def test_most_queries_name_no_time(words):
+    assert not may_name_times(words)
