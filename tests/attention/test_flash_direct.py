@@ -44,6 +44,45 @@ def test_one_query(n_keys: int, n_heads: int) -> None:
     assert_within_budget(out[None], heads, query[None], key, value, n=n_heads)
 
 
+def amid_nan(array: np.ndarray, begin: int) -> np.ndarray:
+    """The array, ``begin`` numbers behind a multiple of 64 bytes, with NaN on both sides."""
+    room = np.full(array.size + 48, np.nan, np.float32)
+    at = -room.ctypes.data // 4 % 16 + begin
+    view = room[at : at + array.size].reshape(array.shape)
+    view[:] = array
+    return view
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    n_keys=st.integers(8, 40),
+    n_heads=st.sampled_from([1, 2, 3, 8]),
+    dim=st.sampled_from([16, 32, 48, 80, 128, 384]),
+    value_dim=st.sampled_from([16, 48, 384]),
+    begins=st.tuples(st.integers(0, 15), st.integers(0, 15)),
+    apart=st.booleans(),
+)
+def test_one_query_wherever_its_arrays_begin(
+    n_keys: int, n_heads: int, dim: int, value_dim: int, begins: tuple[int, int], apart: bool
+) -> None:
+    query, key, value = rows(1, dim * n_heads), rows(2, n_keys, dim * n_heads), rows(3, n_keys, value_dim * n_heads)
+    laid = [x.reshape(n_keys, n_heads, -1).swapaxes(0, 1) if apart else x for x in (key, value)]
+    keys, values = (amid_nan(np.ascontiguousarray(x), begin) for x, begin in zip(laid, begins, strict=True))
+    out = direct.attention(query.reshape(n_heads, 1, dim) if apart else query, keys, values, heads=n_heads)
+    assert_within_budget(out.reshape(1, -1), heads, query[None], key, value, n=n_heads)
+
+
+@pytest.mark.parametrize("dim", [13, 48])
+@pytest.mark.parametrize("step", [0.5, 3.0, 20.0, -20.0])
+def test_one_query_whose_scores_rise_and_fall(dim: int, step: float) -> None:
+    query, key, value = rows(1, 2 * dim), rows(2, 45, 2 * dim), rows(3, 45, 2 * dim)
+    query[0] = query[dim] = 1.0
+    key[:, 0] = key[:, dim] = step * np.sqrt(dim) * np.arange(45)
+    key[:, dim] *= -1
+    out = direct.attention(query, key, value, heads=2)
+    assert_within_budget(out[None], heads, query[None], key, value, n=2)
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     n_queries=st.integers(1, 140),
