@@ -1,4 +1,4 @@
-"""Quality on collections that nothing was tuned on, made of what every Python installation holds.
+"""Quality on collections beside the labelled sets, made of what every Python installation holds.
 
     python benchmarks/unseen.py [--folder DIR] [--model FOLDER]
 
