@@ -1,7 +1,7 @@
 /* Softmax attention of one query: eight keys at a time, and while their values are added the next eight are fetched.
 
-   Such a call is bound by how fast keys come from the second-level cache: a group of eight stays in the first one
-   between its scores and its values, where both are the same rows. */
+   A group of eight stays in the first-level cache between its scores and its values, where both are the same rows.
+   attention_one_wide.h does the same on AVX-512, where rows lie as it needs them. */
 #ifndef AGENTMEM_ATTENTION_ONE_H
 #define AGENTMEM_ATTENTION_ONE_H
 
