@@ -180,7 +180,8 @@ class Ranker:
         everywhere = view.scope(ctx.query.namespace, ctx.query.now) if ctx.query.filter else scope
         near = around(view, found.rows, RADIUS, everywhere, ctx.embedding, found.bm25)
         dense, lexical, late = near.dense, near.lexical, self._late(view, found, near.distinct)[near.places]
-        phrase, lead, asks, tells_time = self._words(view, found, features, lexical[:count])
+        plain = not columns.thread_key.all()
+        phrase, lead, asks, tells_time = self._words(view, found, features, lexical[:count], plain)
         return Evidence(
             labels=found.labels,
             dense=dense[:count],
@@ -198,7 +199,7 @@ class Ranker:
             asks=asks,
             tells_time=tells_time,
             feedback=np.zeros(count, np.float32),
-            peers=None if columns.thread_key.all() else _peers(view, found),
+            peers=_peers(view, found) if plain else None,
             neighbours=Neighbours(near.owner, near.offset, dense[count:], lexical[count:], late[count:]),
             links=found.links,
             ancestors=found.ancestors if ctx.attention_config.mechanism == "hierarchy-heads" else None,
@@ -221,11 +222,12 @@ class Ranker:
         return scores
 
     def _words(
-        self, view: View, found: Candidates, features: QueryFeatures, lexical: Float32
+        self, view: View, found: Candidates, features: QueryFeatures, lexical: Float32, plain: bool
     ) -> tuple[Float32, Float32, NDArray[np.bool_], NDArray[np.bool_]]:
         """Return phrase and lead scores, NaN without a text; which candidates ask; which tell a time, if asked.
 
-        A row without BM25 holds no term of the query, but where a filter leaves out parts of the index unscored.
+        A row without BM25 holds no term of the query, but where a filter leaves out parts of the index unscored.  Leads
+        count where a record is ``plain``, without a thread: they are 0 where none is.
         """
         count = len(found.rows)
         (phrase, lead), asks, tells = np.zeros((2, count), np.float32), *np.zeros((2, count), np.bool_)
@@ -235,7 +237,8 @@ class Ranker:
                 tells[places] = kernels.holding(part.term_offsets, part.terms, local, TIME_IDS)
             if found.terms is not None and found.bm25 is not None:
                 words = (part.term_offsets, part.terms, local, found.terms.ids, found.bm25.idf)
-                lead[places] = kernels.lead_scores(*words)
+                if plain:
+                    lead[places] = kernels.lead_scores(*words)
                 if len(found.terms.ids) > 1:
                     phrase[places] = kernels.phrase_scores(*words, lexical[places] if found.inside is None else None)
         if found.terms is None:

@@ -240,25 +240,29 @@ def compared(folder: Path, given: bool) -> dict[str, Any]:
     }
 
 
+def measure(root: Path, model: str | None) -> None:
+    """Make the sets that ``root`` lacks, with their vectors where there is a model; write the results."""
+    results: dict[str, Any] = {}
+    for name, pairs in SETS.items():
+        folder = root / name
+        if not folder.exists():
+            make(folder, pairs())
+        if model and not (folder / "queries.npy").exists():
+            add_vectors(folder, model)
+        for given in (False, True) if (folder / "queries.npy").exists() else (False,):
+            each = results[f"{name}/{'given' if given else 'static'}"] = compared(folder, given)
+            print(f"{name:<11} {'given' if given else 'static'} {each['best']:<8} {each['change']:+.1%}", flush=True)
+    print(machine.write("unseen", {"sets": results, "model": Path(model).name if model else None}))
+
+
 def main() -> None:
     """Make the sets, measure them, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, metavar="DIR", help="keep the sets there, for the next run")
     parser.add_argument("--model", metavar="FOLDER", help="of sentence-transformers, to measure its vectors too")
     options = parser.parse_args()
-    root = options.folder or Path(tempfile.mkdtemp())
-    results: dict[str, Any] = {}
-    for name, pairs in SETS.items():
-        folder = root / name
-        if not folder.exists():
-            make(folder, pairs())
-        if options.model and not (folder / "queries.npy").exists():
-            add_vectors(folder, options.model)
-        for given in (False, True) if (folder / "queries.npy").exists() else (False,):
-            each = results[f"{name}/{'given' if given else 'static'}"] = compared(folder, given)
-            print(f"{name:<11} {'given' if given else 'static'} {each['best']:<8} {each['change']:+.1%}", flush=True)
-    model = Path(options.model).name if options.model else None
-    print(machine.write("unseen", {"sets": results, "model": model}))
+    with tempfile.TemporaryDirectory() as made:
+        measure(options.folder or Path(made), options.model)
 
 
 if __name__ == "__main__":

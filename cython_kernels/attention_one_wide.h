@@ -174,21 +174,12 @@ WIDE_OUT_OF_LINE void add_edge(float *out, const group_t *g, intptr_t ahead, con
     add_heads(out, g, g->laid, 0, ahead, weights);
 }
 
-/* small_exp of eight numbers, but for the last step: what is below SMALLEST_EXPONENT is taken for it. */
+/* small_exp of eight numbers; what is below SMALLEST_EXPONENT is taken for it. */
 WIDE_INLINE __m256 exp_wide(__m256 x)
 {
-    x = _mm256_max_ps(x, _mm256_set1_ps(SMALLEST_EXPONENT));
-    const __m256 n = _mm256_roundscale_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504089f)), 0);
-    const __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(2.12194440e-4f),
-                                     _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x));
-    __m256 p = _mm256_set1_ps(1.384364407e-03f);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(8.374163392e-03f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(4.166800258e-02f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.666643117e-01f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(4.999999421e-01f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-    return _mm256_scalef_ps(p, n);
+    const __m256 kept = _mm256_max_ps(x, _mm256_set1_ps(SMALLEST_EXPONENT));
+    const __m256 n = EXP_WHOLE(kept), r = EXP_REST(kept, n);
+    return _mm256_scalef_ps(EXP_SERIES(r), n);
 }
 
 WIDE_OUT_OF_LINE void raise_wide(const attention_t *a, int64_t heads, running_t *r)
@@ -284,14 +275,13 @@ WIDE_INLINE int attend_wide(const attention_t *a, laid_t key, laid_t value, floa
     case N:          \
         return attend_wide_##N(a, key, value, logsum);
 WIDE_REGISTERS(2) WIDE_REGISTERS(3) WIDE_REGISTERS(4) WIDE_REGISTERS(5) WIDE_REGISTERS(6) WIDE_REGISTERS(7)
-WIDE_REGISTERS(24) WIDE_REGISTERS(25)
 
 /* attention_one where attention_wide_fits. */
 WIDE_OUT_OF_LINE int attention_wide(const attention_t *a, float *logsum)
 {
     const laid_t key = laid_out(a->key, a->dim), value = laid_out(a->value, a->value_dim);
     switch (key.registers == value.registers ? key.registers : 0) {
-        WIDE_CASE(2) WIDE_CASE(3) WIDE_CASE(4) WIDE_CASE(5) WIDE_CASE(6) WIDE_CASE(7) WIDE_CASE(24) WIDE_CASE(25)
+        WIDE_CASE(2) WIDE_CASE(3) WIDE_CASE(4) WIDE_CASE(5) WIDE_CASE(6) WIDE_CASE(7)
     default:
         return attend_wide(a, key, value, logsum);
     }

@@ -16,22 +16,21 @@ enum { EIGHT = 8 };
 /* Weights below e^-64 of the largest are zero: they cannot show in float32, and their products would be denormal. */
 #define SMALLEST_EXPONENT (-64.0f)
 
-/* exp(x) for x <= 0, relative error about 1e-7; 2^n by exponent bits times a polynomial on [-ln2/2, ln2/2].  NaN stays
-   NaN, and never becomes the integer n, which C does not define. */
+/* exp(x) = 2^n exp(r), of numbers and of vectors: n is x / ln 2 to the nearest integer, r the rest in [-ln2/2, ln2/2]. */
+#define EXP_WHOLE(x) (((x) * 1.44269504089f + 12582912.0f) - 12582912.0f) /* adding 1.5 * 2^23 rounds */
+#define EXP_REST(x, n) (((x) - (n) * 0.693359375f) + (n) * 2.12194440e-4f)
+#define EXP_SERIES(r)                                                                                                 \
+    ((((((1.384364407e-03f * (r) + 8.374163392e-03f) * (r) + 4.166800258e-02f) * (r) + 1.666643117e-01f) * (r) +       \
+       4.999999421e-01f) * (r) + 1.0f) * (r) + 1.0f)
+
+/* exp(x) for x <= 0, relative error about 1e-7; 2^n by exponent bits.  NaN stays NaN, and never becomes the integer
+   n, which C does not define. */
 AGENTMEM_INLINE float small_exp(float x)
 {
-    const float round_magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to the nearest integer */
     const float kept = x > SMALLEST_EXPONENT ? x : SMALLEST_EXPONENT;
-    const float n = (kept * 1.44269504089f + round_magic) - round_magic;
-    const float r = (kept - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.384364407e-03f;
+    const float n = EXP_WHOLE(kept), r = EXP_REST(kept, n);
+    float p = EXP_SERIES(r);
     int32_t bits;
-    p = p * r + 8.374163392e-03f;
-    p = p * r + 4.166800258e-02f;
-    p = p * r + 1.666643117e-01f;
-    p = p * r + 4.999999421e-01f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
     memcpy(&bits, &p, sizeof bits);
     bits += (int32_t)n * (1 << 23);
     memcpy(&p, &bits, sizeof p);

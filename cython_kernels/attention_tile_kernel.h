@@ -69,14 +69,7 @@ TILE_TARGET AGENTMEM_INLINE void TILE(exp_lanes)(TILE(vec) x[2])
     for (int h = 0; h < 2; h++) {
         const TILE(ivec) kept = x[h] > SMALLEST_EXPONENT;
         const TILE(vec) y = (TILE(vec))((TILE(ivec))x[h] & kept);
-        const TILE(vec) n = (y * 1.44269504089f + 12582912.0f) - 12582912.0f;
-        const TILE(vec) r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
-        TILE(vec) p = r * 1.384364407e-03f + 8.374163392e-03f;
-        p = p * r + 4.166800258e-02f;
-        p = p * r + 1.666643117e-01f;
-        p = p * r + 4.999999421e-01f;
-        p = p * r + 1.0f;
-        p = p * r + 1.0f;
+        const TILE(vec) n = EXP_WHOLE(y), r = EXP_REST(y, n), p = EXP_SERIES(r);
         const TILE(ivec) whole = __builtin_convertvector(n, TILE(ivec));
         x[h] = (TILE(vec))(((TILE(ivec))p + (whole << 23)) & kept);
     }

@@ -16,7 +16,7 @@ typedef struct {
 typedef struct {
     int64_t m, n_around, n_named, n_spans;
     said_t own, around;
-    const float *phrase, *importance, *feedback;
+    const float *phrase, *importance, *feedback, *lead;
     const uint8_t *first_round, *inside, *asks, *tells_time;    /* inside: NULL for all */
     const int64_t *speaker_key, *named;
     const double *created_at, *span_starts, *span_ends;
@@ -25,12 +25,12 @@ typedef struct {
     float deviation;                    /* NaN: a part of the pool's span */
     float pool_deviations;
     float semantic, lexical, late;      /* points of the neighbours' heads */
-    float decay, tells, asks_off;
+    float decay, tells, asks_off, lead_factor;
     double fades_after, fades_before;   /* seconds */
     double recency;
 } heads_t;
 
-enum { SEMANTIC, LEXICAL, PHRASE, LATE, NEIGHBOURS, LINKS, TIME, SPEAKER, FORM, RECENCY, IMPORTANCE, FEEDBACK };
+enum { SEMANTIC, LEXICAL, PHRASE, LATE, NEIGHBOURS, LINKS, TIME, SPEAKER, FORM, RECENCY, IMPORTANCE, FEEDBACK, LEAD };
 
 static inline float or_zero(float value) { return value == value ? value : 0.0f; }
 
@@ -102,7 +102,7 @@ static int names(const heads_t *h, int64_t speaker)
     return 0;
 }
 
-/* Fills table, (12, m), but for its row of links.  sums: m doubles, zeros. */
+/* Fills table, (13, m), but for its row of links.  sums: m doubles, zeros. */
 static void first_stage(const heads_t *h, float *table, double *sums)
 {
     const int64_t m = h->m;
@@ -129,6 +129,7 @@ static void first_stage(const heads_t *h, float *table, double *sums)
         table[RECENCY * m + i] = newest > oldest && age == age ? (float)(h->recency * fmin(fmax(age, 0.0), 1.0)) : 0.0f;
         table[IMPORTANCE * m + i] = or_zero(h->importance[i]);
         table[FEEDBACK * m + i] = or_zero(h->feedback[i]);
+        table[LEAD * m + i] = or_zero(h->lead[i]) * h->lead_factor;
     }
 }
 

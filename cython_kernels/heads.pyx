@@ -17,6 +17,7 @@ cdef extern from "heads.h" nogil:
         const float *phrase
         const float *importance
         const float *feedback
+        const float *lead
         const uint8_t *first_round
         const uint8_t *inside
         const uint8_t *asks
@@ -28,7 +29,7 @@ cdef extern from "heads.h" nogil:
         const double *span_ends
         const int32_t *owner
         const int8_t *offset
-        float deviation, pool_deviations, semantic, lexical, late, decay, tells, asks_off
+        float deviation, pool_deviations, semantic, lexical, late, decay, tells, asks_off, lead_factor
         double fades_after, fades_before, recency
     ctypedef struct session_t:
         pass
@@ -53,11 +54,11 @@ cdef void *ready(object array, int type, int64_t size, list kept) except? NULL:
 
 
 def first_stage(object evidence, object features, cnp.ndarray table not None, tuple constants):
-    """Fill table, float32 (12, m) in C order, with what the first-stage heads say; its row of links stays as it is.
+    """Fill table, float32 (13, m) in C order, with what the first-stage heads say; its row of links stays as it is.
 
     Args: evidence and features as in agentmem.rerank.evidence; constants: the deviation (NaN where it is unknown),
     deviations of the pool, points of the neighbours' three heads, decay, points for telling a time and off for asking,
-    seconds in which a time fades after and before, factor of recency.
+    seconds in which a time fades after and before, factor of recency, that of the lead.
     """
     cdef heads_t h
     cdef list kept = []
@@ -66,8 +67,8 @@ def first_stage(object evidence, object features, cnp.ndarray table not None, tu
     cdef int64_t n = h_size(around.owner)
     cdef double *sums
     if (cnp.PyArray_TYPE(table) != cnp.NPY_FLOAT32 or not cnp.PyArray_IS_C_CONTIGUOUS(table)
-            or cnp.PyArray_SIZE(table) < 12 * m):
-        raise ValueError("the table is no float32 (12, m) in C order")
+            or cnp.PyArray_SIZE(table) < 13 * m):
+        raise ValueError("the table is no float32 (13, m) in C order")
     h.m, h.n_around = m, n
     h.own.dense = <float *>ready(evidence.dense, cnp.NPY_FLOAT32, m, kept)
     h.own.lexical = <float *>ready(evidence.lexical, cnp.NPY_FLOAT32, m, kept)
@@ -80,6 +81,7 @@ def first_stage(object evidence, object features, cnp.ndarray table not None, tu
     h.phrase = <float *>ready(evidence.phrase, cnp.NPY_FLOAT32, m, kept)
     h.importance = <float *>ready(evidence.importance, cnp.NPY_FLOAT32, m, kept)
     h.feedback = <float *>ready(evidence.feedback, cnp.NPY_FLOAT32, m, kept)
+    h.lead = <float *>ready(evidence.lead, cnp.NPY_FLOAT32, m, kept)
     h.first_round = <uint8_t *>ready(evidence.first_round, cnp.NPY_BOOL, m, kept)
     h.inside = NULL if evidence.inside is None else <uint8_t *>ready(evidence.inside, cnp.NPY_BOOL, m, kept)
     h.asks = <uint8_t *>ready(evidence.asks, cnp.NPY_BOOL, m, kept)
@@ -92,7 +94,7 @@ def first_stage(object evidence, object features, cnp.ndarray table not None, tu
     h.span_starts = <double *>ready([span.start for span in spans], cnp.NPY_FLOAT64, h.n_spans, kept)
     h.span_ends = <double *>ready([span.end for span in spans], cnp.NPY_FLOAT64, h.n_spans, kept)
     (h.deviation, h.pool_deviations, h.semantic, h.lexical, h.late, h.decay, h.tells, h.asks_off, h.fades_after,
-     h.fades_before, h.recency) = constants
+     h.fades_before, h.recency, h.lead_factor) = constants
     sums = <double *>calloc(m + 1, sizeof(double))
     if sums is NULL:
         raise MemoryError("scratch of the heads' kernel")

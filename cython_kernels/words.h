@@ -1,5 +1,5 @@
-/* What stands in the words of rows, whose ids lie one row after the other: phrases of the query, its terms at the beginning, and
-   ids of a kind.
+/* What stands in the words of rows, whose ids lie one row after the other: phrases of the query, its terms at the
+   beginning, and ids of a kind.
    Offsets may come from a mapped file: a row whose slice points outside is empty. */
 #ifndef AGENTMEM_WORDS_H
 #define AGENTMEM_WORDS_H

@@ -1,4 +1,7 @@
-"""Words of rows: phrases of a query, and ids of a kind.  Slices are bounds-checked, they may be mapped files."""
+"""Words of rows: phrases of a query, its terms at the beginning, ids of a kind; and vectors of tokens.
+
+Slices are bounds-checked, they may be mapped files.
+"""
 
 cimport numpy as cnp
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t

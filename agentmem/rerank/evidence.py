@@ -101,7 +101,8 @@ class Evidence:
         lexical: float32 (m,), BM25 (``agentmem.rerank.lexicon`` says which); 0 for a row that shares no term; NaN where
             the query has no text.
         phrase: float32 (m,), ``agentmem.rerank.lexicon.phrase_scores``; NaN where there is no text.
-        lead: float32 (m,), ``agentmem.rerank.lexicon.lead_scores``; NaN where there is no text.
+        lead: float32 (m,), ``agentmem.rerank.lexicon.lead_scores``; NaN where there is no text, 0 for all where
+            every record has a thread.
         late: float32 (m,), MaxSim in [−1, 1]: the mean, weighted by ``piece_weights``, over the query's word pieces of
             the greatest cosine with any of the row's token vectors; NaN for a row or query without tokens.
         first_round: bool (m,), whether the row was among the first-round candidates (dense or lexical) *before* any

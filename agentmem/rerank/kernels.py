@@ -17,7 +17,7 @@ from agentmem.rerank import heads, lexicon
 from agentmem.rerank.evidence import Evidence, QueryFeatures
 from agentmem.rerank.gate import length_factor
 
-_LINKS, _LEAD = (list(heads.FIRST_STAGE).index(name) for name in ("links", "lead"))
+_LINKS = list(heads.FIRST_STAGE).index("links")
 _POINTS = tuple(c.WEIGHTS[name].threaded for name in ("semantic", "lexical", "late"))
 
 
@@ -29,13 +29,12 @@ def first_stage(evidence: Evidence, query: QueryFeatures, out: Float32) -> None:
             out[row] = head(evidence, query)
         return
     out[_LINKS] = heads.links(evidence, query) if len(evidence.links.owner) else 0
-    out[_LEAD] = heads.lead(evidence, query)
-    semantic, words, late = _POINTS
+    (semantic, words, late), factor = _POINTS, length_factor(query)
     constants = (
         query.background.std if query.background.known else np.nan,
         c.POOL_DEVIATIONS,
         semantic,
-        words * length_factor(query),
+        words * factor,
         late,
         c.NEIGHBOUR_DECAY,
         c.TELLS_TIME if query.asks_when else 0.0,
@@ -43,6 +42,7 @@ def first_stage(evidence: Evidence, query: QueryFeatures, out: Float32) -> None:
         c.TIME_AFTER_DAYS * heads.DAY,
         c.TIME_BEFORE_DAYS * heads.DAY,
         c.LATEST_FACTOR if query.wants_latest else 1.0,
+        factor,
     )
     native.first_stage(evidence, query, out, constants)
 
